@@ -1,0 +1,1 @@
+"""Simulated devices on pseudo-terminals, the plant behind them, and the judge."""

@@ -1,0 +1,154 @@
+"""Modbus RTU on RS-485 as arithmetic: how long a frame takes, and what one exchange is.
+
+Owns the words that everything on the wire shares (line settings, exchange, reply, code). No I/O, no
+clock. The bus (`hw/bus.py`), the plan (`loadctl/plan.py`) and the simulator count time with the
+same functions, so that a plan that fits here fits on the wire.
+
+Timing follows MODBUS over Serial Line V1.02, section 2.5.1.1: 3.5 characters of silence between frames,
+fixed at 1.750 ms above 19200 baud. A character is start + 8 data + parity + stop bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+NS_PER_S = 1_000_000_000
+SILENT_FIXED_ABOVE_BAUD = 19_200
+SILENT_FIXED_ns = 1_750_000
+
+READ_HOLDING = 3
+READ_INPUT = 4
+WRITE_ONE = 6
+WRITE_MANY = 16
+READ_FUNCTIONS = (READ_HOLDING, READ_INPUT)
+WRITE_FUNCTIONS = (WRITE_ONE, WRITE_MANY)
+
+REQUEST_BYTES = 8  # address, function, register, count or value, CRC
+EXCEPTION_BYTES = 5  # address, function | 0x80, code, CRC
+
+
+class Code(IntEnum):
+    """What became of an exchange, and so the quality of the value it was to bring."""
+
+    NEVER = 0  # not tried yet
+    GOOD = 1
+    NO_ANSWER = 2  # nothing, or nothing in time
+    BAD_FRAME = 3  # something, but not a whole valid reply of this device to this request
+    REFUSED = 4  # a valid exception reply; includes code 5 (acknowledge): not done yet is not done
+    NOT_SENT = 5  # the deadline left no room, or the port is closed: nothing was on the wire
+    IMPLAUSIBLE = 6  # a valid reply whose values cannot be true
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Line settings of one bus: baud and frame such as 8E1."""
+
+    baud: int
+    frame: str
+
+    @property
+    def parity(self) -> str:
+        return self.frame[1]
+
+    @property
+    def stop_bits(self) -> int:
+        return int(self.frame[2])
+
+    @property
+    def bits_per_char(self) -> int:
+        return 1 + int(self.frame[0]) + (0 if self.parity == "N" else 1) + self.stop_bits
+
+    def bytes_ns(self, n_bytes: int) -> int:
+        """Time of `n_bytes` on the wire, rounded up."""
+        return -(-n_bytes * self.bits_per_char * NS_PER_S // self.baud)
+
+    @property
+    def silent_ns(self) -> int:
+        """The silence that must precede a request: 3.5 characters, or 1.75 ms above 19200 baud."""
+        if self.baud > SILENT_FIXED_ABOVE_BAUD:
+            return SILENT_FIXED_ns
+        return -(-7 * self.bits_per_char * NS_PER_S // (2 * self.baud))
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its reply. A read has `values == b""`; a write carries its raw registers,
+    most significant byte first."""
+
+    address: int
+    function: int
+    register: int
+    count: int
+    values: bytes = b""
+
+    @property
+    def is_write(self) -> bool:
+        return self.function in WRITE_FUNCTIONS
+
+    @property
+    def request_bytes(self) -> int:
+        if self.function == WRITE_MANY:
+            return REQUEST_BYTES + 1 + 2 * self.count
+        return REQUEST_BYTES
+
+    @property
+    def reply_bytes(self) -> int:
+        if self.is_write:
+            return REQUEST_BYTES
+        return 5 + 2 * self.count
+
+
+class Patience(NamedTuple):
+    """How long one device may take: from the end of the request to the first byte of its reply.
+
+    `turnaround_ns` is the longest time it takes when well (what the plan counts); `timeout_ns` is
+    when it is given up. `gap_ns` is the silence it needs between two messages; `gap_on_bus` says
+    whether that silence is wanted from everybody on the bus or only from messages to this device.
+    """
+
+    turnaround_ns: int
+    timeout_ns: int
+    gap_ns: int
+    gap_on_bus: bool
+
+
+class Reply(NamedTuple):
+    """`payload` holds the register bytes of a good read, nothing otherwise."""
+
+    code: Code
+    payload: bytes
+    exception_code: int  # of a refusal, else 0
+    begun_at_ns: int  # first byte of the request left; equal to ended_at_ns if nothing was sent
+    ended_at_ns: int
+
+
+class Wire(Protocol):
+    """What the field needs from a bus: the real one, or the simulated one in virtual time."""
+
+    def now_ns(self) -> int:
+        """CLOCK_MONOTONIC, or the virtual clock that stands in for it."""
+        ...
+
+    def transact(self, exchange: Exchange, patience: Patience, deadline_ns: int) -> Reply:
+        """One exchange that is over by `deadline_ns` (absolute) whatever the device does.
+
+        Sends nothing and answers NOT_SENT when what the plan counts for it (silence or gap still
+        due, request, turnaround, reply) does not fit before the deadline, and when a late reply to
+        an earlier unanswered read could be taken for the reply to this one.
+        """
+        ...
+
+
+def exchange_ns(line: Line, exchange: Exchange, turnaround_ns: int) -> int:
+    """Silence, request, turnaround and reply: the longest a well device takes."""
+    wire_ns = line.bytes_ns(exchange.request_bytes) + line.bytes_ns(exchange.reply_bytes)
+    return line.silent_ns + wire_ns + turnaround_ns
+
+
+def failed_ns(line: Line, exchange: Exchange, timeout_ns: int) -> int:
+    """The longest an exchange can take that fails: a reply that begins just before it is given up
+    and then runs to its full length."""
+    wire_ns = line.bytes_ns(exchange.request_bytes) + line.bytes_ns(exchange.reply_bytes)
+    return line.silent_ns + wire_ns + timeout_ns

@@ -1,0 +1,2 @@
+"""loadctl: a local load manager for EV charging on RS-485."""
+

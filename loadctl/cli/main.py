@@ -1,0 +1,66 @@
+"""The `loadctl` command: finds the command group by name and turns errors into one line and a code.
+
+Commands are imported only when they are asked for, so that `status` on a small gateway does not pay for pydantic.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from loadctl.errors import LoadctlError
+
+COMMANDS = {
+    "check": (
+        "loadctl.cli.check:check",
+        "Validate a site file; print proof, bus plan and warnings.",
+    ),
+    "demo": ("loadctl.cli.demo:demo", "Run a simulated site with a live view."),
+    "devices": ("loadctl.cli.devices:devices", "List the device models and what they can do."),
+    "run": ("loadctl.cli.run:run", "Run a site in the foreground."),
+    "sim": ("loadctl.cli.sim:sim", "Run only the simulated devices of a site."),
+    "status": ("loadctl.cli.show:status", "Show one snapshot of a running site."),
+    "whatif": ("loadctl.cli.whatif:whatif", "Say what given inputs would settle at, and why."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named in COMMANDS and loaded on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module_name, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module_name), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]} is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="loadctl")
+def cli() -> None:
+    """Share a supply among EV chargers on RS-485, locally and within every fuse."""
+
+
+def main() -> None:
+    """Run the command line; every error that we raise on purpose is printed line by line."""
+    try:
+        cli.main(prog_name="loadctl")
+    except LoadctlError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (`loadctl check ... | head`): nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""The rules of the control law, one module each."""

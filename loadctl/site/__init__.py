@@ -1,0 +1,1 @@
+"""From the site file to plain tables: model, load, proof, compile."""

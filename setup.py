@@ -1,0 +1,58 @@
+"""Builds the Cython modules. Metadata and tool settings are in pyproject.toml.
+
+`LOADCTL_BUILD` chooses the build: `release` (default), `debug` (bounds checks, UBSan) or `trace`
+(line tracing, for coverage). It changes how the code is compiled, never what it does.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+BUILD = os.environ.get("LOADCTL_BUILD", "release")
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-unused-function"]
+
+if BUILD == "release":
+    directives = {"boundscheck": False, "wraparound": False, "initializedcheck": False}
+    compile_args = ["-O2", *WARNINGS]
+    link_args: list[str] = []
+    macros: list[tuple[str, str | None]] = []
+elif BUILD == "debug":
+    directives = {"boundscheck": True, "wraparound": False, "initializedcheck": True}
+    sanitize = "-fsanitize=undefined"
+    compile_args = [
+        "-O1",
+        "-g",
+        sanitize,
+        "-fno-sanitize-recover=undefined",
+        "-fno-wrapv",
+        *WARNINGS,
+    ]
+    link_args = [sanitize]
+    macros = []
+elif BUILD == "trace":
+    directives = {"linetrace": True}
+    compile_args = ["-O0", "-g"]
+    link_args = []
+    macros = [("CYTHON_TRACE_NOGIL", "1")]
+else:
+    raise SystemExit(f"LOADCTL_BUILD: {BUILD!r} is none of release, debug, trace")
+
+extensions = [
+    Extension(
+        ".".join(path.with_suffix("").parts),
+        [str(path)],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+        define_macros=macros,
+    )
+    for path in sorted(Path("loadctl").rglob("*.pyx"))
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        compiler_directives={"language_level": "3", "cdivision": True, **directives},
+    )
+)

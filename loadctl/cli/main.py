@@ -1,6 +1,7 @@
-"""The `loadctl` command: finds the command group by name and turns errors into one line and a code.
+"""The `loadctl` command: finds a command by name and turns errors into one line and an exit code.
 
-Commands are imported only when they are asked for, so that `status` on a small gateway does not pay for pydantic.
+A command is imported only when it is asked for, so that `status` on a small gateway does not pay
+for pydantic.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from loadctl.errors import LoadctlError
 COMMANDS = {
     "check": (
         "loadctl.cli.check:check",
-        "Validate a site file; print proof, bus plan and warnings.",
+        "Validate a site file; print proof and bus plan.",
     ),
     "demo": ("loadctl.cli.demo:demo", "Run a simulated site with a live view."),
     "devices": ("loadctl.cli.devices:devices", "List the device models and what they can do."),

@@ -1,0 +1,34 @@
+"""Parameter types that several commands share."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from loadctl.units import NS_PER_S
+
+SECONDS_PER_UNIT = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|)")
+
+
+class DurationType(click.ParamType[int]):
+    """A span such as 20s, 1.5min or 2h; plain numbers are seconds. Converts to ns."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        match = DURATION.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no duration; write for example 20s, 10min or 2h", param, ctx)
+        duration_ns = round(float(match[1]) * SECONDS_PER_UNIT[match[2]] * NS_PER_S)
+        if duration_ns == 0:
+            self.fail(f"{value!r} is not above 0 s", param, ctx)
+        return duration_ns
+
+
+DURATION_ns = DurationType()

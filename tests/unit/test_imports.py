@@ -1,0 +1,97 @@
+"""Imports go one way: each rule is read from the source, not from what happens to be loaded."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"pydantic", "click", "rich"}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a Python or Cython file imports, at top level or inside a function."""
+    text = path.read_text()
+    if path.suffix in {".pyx", ".pxd"}:
+        names = set()
+        for line in text.splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] in {"import", "cimport"}:
+                names |= {name.strip(",") for name in words[1:] if name != "as"}
+            elif len(words) > 3 and words[0] == "from" and words[2] in {"import", "cimport"}:
+                names.add(words[1])
+        return names
+    names = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return names
+
+
+def files(*patterns: str) -> list[Path]:
+    found = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+    assert found, patterns
+    return found
+
+
+def offenders(paths: list[Path], forbidden: set[str]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in paths
+        for name in sorted(imported(path))
+        if any(name == bad or name.startswith(bad + ".") for bad in forbidden)
+    ]
+
+
+def test_law_imports_nothing_of_ours_but_law() -> None:
+    for path in files("loadctl/law/*.pyx", "loadctl/law/*.pxd"):
+        ours = {name for name in imported(path) if name.split(".")[0] in {"loadctl", "hw"}}
+        assert {name for name in ours if not name.startswith("loadctl.law")} == set(), path
+
+
+def test_core_imports_only_law_and_the_plain_words_of_the_border() -> None:
+    allowed = {"loadctl.law", "loadctl.tables", "loadctl.errors", "loadctl._core"}
+    for path in files("loadctl/_core.pyx", "loadctl/_core.pxd"):
+        ours = {name for name in imported(path) if name.split(".")[0] in {"loadctl", "hw"}}
+        strangers = {n for n in ours if not any(n == a or n.startswith(a + ".") for a in allowed)}
+        assert strangers == set(), path
+
+
+def test_hw_imports_only_units_and_errors_of_loadctl() -> None:
+    tables_by_design = {ROOT / "hw/sim"}  # the simulator reads the plain tables of a site
+    for path in files("hw/**/*.py"):
+        allowed = {"loadctl.units", "loadctl.errors"}
+        if any(folder in path.parents for folder in tables_by_design):
+            allowed.add("loadctl.tables")
+        ours = {name for name in imported(path) if name.split(".")[0] == "loadctl"}
+        strangers = {n for n in ours if not any(n == a or n.startswith(a + ".") for a in allowed)}
+        assert strangers == set(), path
+
+
+def test_gate_imports_neither_the_core_nor_anything_heavy() -> None:
+    forbidden = {"loadctl._core", "loadctl.law", *HEAVY}
+    assert offenders(files("loadctl/gate.py"), forbidden) == []
+
+
+@pytest.mark.parametrize("pattern", ["loadctl/scan.py", "loadctl/field.py", "loadctl/pacer.py"])
+def test_the_scan_imports_nothing_heavy(pattern: str) -> None:
+    assert offenders(files(pattern), HEAVY) == []
+
+
+def test_only_the_bus_imports_the_serial_libraries() -> None:
+    others = [p for p in files("loadctl/**/*.py", "hw/**/*.py") if p != ROOT / "hw/bus.py"]
+    assert offenders(others, {"serial", "minimalmodbus"}) == []
+
+
+def test_the_running_scan_process_loads_nothing_heavy() -> None:
+    """The whole tree of what `loadctl.scan` pulls in, in a fresh interpreter."""
+    import subprocess
+    import sys
+
+    code = "import sys, loadctl.scan; print(*sorted(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert HEAVY & set(done.stdout.split()) == set()

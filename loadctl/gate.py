@@ -1,0 +1,111 @@
+"""The last thing before the wire: the second judge of every frame to a charger's setpoint.
+
+Owns a table of what each charger may be told and what each circuit carries, and its own memory of
+what each was told. Denies by default. Shares no code with the core and trusts no caller: whether a
+frame raises is decided here, and a caller that forgets to report only makes it stricter. Runs on
+the scan's main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadctl.tables import Phases, Tables
+
+uW_PER_W = 1_000_000
+
+
+class Gate:
+    """Sums reserves and background above a raising frame and drops it where they do not fit."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.voltage_mV = tables.site.voltage_mV
+        self.circuits = tables.circuits
+        self.chargers = tables.chargers
+        self.told_mA: list[int | None] = [None] * len(self.chargers)
+        self.above = [_path_to_root(tables, row.circuit) for row in self.chargers]
+        self.close()
+
+    def close(self) -> None:
+        """Let no raise through until this scan's reserves and backgrounds are known."""
+        self.is_open = False
+
+    def open(self, reserves_mA: Sequence[int], backgrounds_mA: Sequence[Phases | None]) -> None:
+        """Sum what each circuit must be assumed to carry; a background of None denies every raise."""
+        self.is_known = [background_mA is not None for background_mA in backgrounds_mA]
+        self.load_mA = [list(background_mA or (0, 0, 0)) for background_mA in backgrounds_mA]
+        # [circuit][p][q]: what the chargers carry that use phase p and not phase q
+        self.only_mA = [[[0, 0, 0] for _ in range(3)] for _ in self.circuits]
+        self.reserves_mA = [0] * len(self.chargers)
+        for charger_i, reserve_mA in enumerate(reserves_mA):
+            self._count(charger_i, reserve_mA)
+        self.is_open = True
+
+    def found(self, charger_i: int, setpoint_mA: int) -> None:
+        """This is the setpoint that was read back from the charger's own register."""
+        self.told_mA[charger_i] = setpoint_mA
+
+    def allows(self, charger_i: int, setpoint_mA: int) -> bool:
+        """Whether this frame may leave; a raise that may counts from here on in this scan."""
+        if not self._is_in_table(charger_i, setpoint_mA):
+            return False
+        told_mA = self.told_mA[charger_i]
+        if setpoint_mA == 0 or (told_mA is not None and setpoint_mA <= told_mA):
+            self.told_mA[charger_i] = setpoint_mA
+            return True
+        if not self.is_open:
+            return False
+        rise_mA = max(0, setpoint_mA - self.reserves_mA[charger_i])
+        if not all(
+            self._fits(circuit_i, charger_i, rise_mA) for circuit_i in self.above[charger_i]
+        ):
+            return False
+        self._count(charger_i, rise_mA)
+        return True
+
+    def left(self, charger_i: int, setpoint_mA: int) -> None:
+        """This frame was on the wire, whatever became of it."""
+        self.told_mA[charger_i] = setpoint_mA
+
+    def _is_in_table(self, charger_i: int, setpoint_mA: int) -> bool:
+        if not 0 <= charger_i < len(self.chargers) or self.chargers[charger_i].is_isolated:
+            return False
+        row = self.chargers[charger_i]
+        is_current = row.min_mA <= setpoint_mA <= row.max_mA and setpoint_mA % row.step_mA == 0
+        return setpoint_mA == 0 or is_current
+
+    def _count(self, charger_i: int, rise_mA: int) -> None:
+        self.reserves_mA[charger_i] += rise_mA
+        phases = self.chargers[charger_i].phases
+        for circuit_i in self.above[charger_i]:
+            for p in phases:
+                self.load_mA[circuit_i][p] += rise_mA
+                for q in {0, 1, 2}.difference(phases):
+                    self.only_mA[circuit_i][p][q] += rise_mA
+
+    def _fits(self, circuit_i: int, charger_i: int, rise_mA: int) -> bool:
+        """The phases it uses, the total power, and unbalance against the phases it does not use."""
+        circuit, phases = self.circuits[circuit_i], self.chargers[charger_i].phases
+        load_mA = self.load_mA[circuit_i]
+        power_uW = (sum(load_mA) + rise_mA * len(phases)) * self.voltage_mV
+        return (
+            self.is_known[circuit_i]
+            and all(load_mA[p] + rise_mA + circuit.margin_mA <= circuit.limit_mA[p] for p in phases)
+            and (circuit.limit_W is None or power_uW <= circuit.limit_W * uW_PER_W)
+            and (
+                circuit.unbalance_mA is None
+                or all(
+                    self.only_mA[circuit_i][p][q] + rise_mA <= circuit.unbalance_mA
+                    for p in phases
+                    for q in {0, 1, 2}.difference(phases)
+                )
+            )
+        )
+
+
+def _path_to_root(tables: Tables, circuit_i: int) -> list[int]:
+    path = []
+    while circuit_i >= 0:
+        path.append(circuit_i)
+        circuit_i = tables.circuits[circuit_i].parent
+    return path

@@ -1,0 +1,79 @@
+"""Typing of the border of the control law; `_core.pyx` holds the words on each call."""
+
+from typing_extensions import Buffer
+from typing import Any
+
+from loadctl.tables import Tables, Tuning
+
+class Core:
+    """The control law of one site: one deterministic function of (plant block, now).
+
+    All state lives in the plant block, a flat run of bytes that the caller owns (the image's private
+    copy, or a bytearray). Same block and same calls in: same bytes out, on every machine.
+    """
+
+    plant_bytes: int
+
+    def __init__(self, tables: Tables) -> None: ...
+    def attach(self, plant: Buffer) -> None:
+        """Use this writable block of `plant_bytes`; a block of zeros becomes a fresh START."""
+
+    # inputs, each with the time it was true
+    def set_tuning(self, tuning: Tuning) -> None: ...
+    def set_mode(self, mode: int) -> None: ...
+    def meter_read(
+        self,
+        meter_i: int,
+        code: int,
+        current_mA: tuple[int, int, int] | None,
+        power_W: tuple[int, int, int] | None,
+        voltage_mV: tuple[int, int, int] | None,
+        at_ns: int,
+    ) -> None: ...
+    def charger_status(
+        self,
+        charger_i: int,
+        code: int,
+        state: str | None,
+        current_mA: tuple[int, int, int] | None,
+        setpoint_mA: int | None,
+        at_ns: int,
+    ) -> None: ...
+    def charger_armed(self, charger_i: int, is_armed: bool, setpoint_mA: int | None) -> None: ...
+    def charger_answered(self, charger_i: int, code: int, at_ns: int) -> None: ...
+
+    # the scan, in this order
+    def step(self, now_ns: int) -> int:
+        """Estimate, admit, share, ramp, order. 0 is good; anything else is a fail-safe fact."""
+
+    def takes(self) -> list[tuple[int, int]]:
+        """(charger_i, setpoint_mA), largest decrease first."""
+
+    def take_done(self, charger_i: int, code: int, at_ns: int) -> None: ...
+    def looks(self) -> list[int]:
+        """Chargers whose status must be read again before the gives of this scan can be judged."""
+
+    def confirm(self, now_ns: int) -> int:
+        """Judge the gives again with the acknowledgements of the takes and with fresh looks."""
+
+    def gives(self) -> list[tuple[int, int]]:
+        """(charger_i, setpoint_mA) that are covered, in order."""
+
+    def give_done(self, charger_i: int, code: int, at_ns: int) -> None: ...
+    def refreshed(self, charger_i: int, code: int, at_ns: int) -> None:
+        """An unchanged setpoint was written again."""
+
+    # reading
+    def settle(self, wants: list[bool]) -> int:
+        """The allocation this would come to rest at for the inputs given: no ramps, timers, caps or debt.
+        Grants are in `charger(i)["grant_mA"]` afterwards."""
+
+    def site(self) -> dict[str, Any]: ...
+    def circuit(self, circuit_i: int) -> dict[str, Any]: ...
+    def meter(self, meter_i: int) -> dict[str, Any]: ...
+    def charger(self, charger_i: int) -> dict[str, Any]: ...
+    def reserves_mA(self) -> list[int]:
+        """Per charger, for the gate: the most it must be assumed able to draw on each phase it uses."""
+
+    def backgrounds_high_mA(self) -> list[tuple[int, int, int]]:
+        """Per circuit, for the gate: the highest background a raise must leave room for."""

@@ -1,0 +1,124 @@
+"""The plant block: every input, state and output of the control law, as flat structs of one run of bytes.
+
+Order in the block: one site_t, then all circuit_t, meter_t, charger_t, in the order of the site
+file. Only int32 and int64, the wide ones first and an even number of the narrow ones, so that no struct has padding
+and each is a multiple of 8 bytes. Zero everywhere is a fresh START: flags, not magic values, say what is known.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+cdef enum:
+    N_PHASES = 3
+    N_KINDS = 10        # limits of a circuit: three phases, power, six ordered phase pairs
+    N_SAMPLES = 8       # samples of a charger's draw that are kept
+    N_PEAKS = 8         # parts that the hold time of a background peak is cut into
+
+ctypedef struct tuning_t:
+    int64_t peak_hold_ns
+    int64_t raise_delay_ns
+    int64_t ramp_mA_per_s
+    int64_t deadband_mA
+    int64_t trim_ns
+    int64_t raise_every_ns
+    int64_t meter_stale_ns
+    int64_t soft_start_ns
+    int64_t unused_ns
+    int64_t wake_ns
+    int64_t retry_ns
+    int64_t car_follow_ns
+    int64_t min_on_ns
+    int64_t min_off_ns
+    int64_t admit_margin_mA
+    int64_t rotate_ns
+    int64_t healthy_scans
+    int64_t stagger_ns
+
+ctypedef struct site_t:
+    int64_t now_ns              # of the last step
+    int64_t first_step_at_ns    # valid when has_stepped
+    int64_t scan_i              # steps so far; inputs carry the number of the scan that they belong to
+    tuning_t tuning
+    int32_t is_ready            # attached once; a block of zeros is not
+    int32_t mode                # START 0, RUN 1, FAILSAFE 2, STOP 3
+    int32_t n_circuits
+    int32_t n_meters
+    int32_t n_chargers
+    int32_t has_stepped
+    int32_t is_running          # the last step was in RUN
+    int32_t is_confirmed        # gives may be sent: confirm ran after the last step
+
+ctypedef struct circuit_t:
+    int64_t raise_after_ns[3]           # no raise below this circuit phase before
+    int64_t peak_at_ns                  # when the newest part of the peak hold began
+    int32_t limit_mA[3]                 # in force
+    int32_t background_mA[3]            # highest of the hold time: what shares leave room for
+    int32_t background_low_mA[3]        # least that it can be now: what cuts are judged by
+    int32_t background_rigorous_mA[3]   # most that it can be now: what a raise is judged by
+    int32_t headroom_mA[3]              # limit - margin - background
+    int32_t granted_mA[3]               # sum of grants below
+    int32_t reserved_mA[3]              # sum of reserves below
+    int32_t peak_mA[24]                 # [part * 3 + phase]
+    int32_t peak_i
+    int32_t n_peaks
+    int32_t source                      # Source: where the background comes from
+    int32_t may_raise                   # its meter was read in this scan, or it needs none
+    int32_t is_overloaded[3]            # setpoints or meter above the limit in this scan
+
+ctypedef struct meter_t:
+    int64_t at_ns               # of the last good value
+    int64_t read_scan_i         # scan of the last good value
+    int64_t tried_scan_i
+    int32_t current_mA[3]
+    int32_t power_W[3]
+    int32_t voltage_mV[3]
+    int32_t previous_mA[3]      # the good value before it, with the sign it counted with
+    int32_t load_mA[3]          # current as it counts: magnitude, or signed where power is known
+    int32_t code                # hw.wire.Code of the last exchange
+    int32_t has_value
+    int32_t has_power
+    int32_t has_voltage
+    int32_t has_previous
+
+ctypedef struct charger_t:
+    int64_t status_at_ns        # of the last good status block
+    int64_t sample_at_ns[8]     # ring, newest at sample_i
+    int64_t acknowledged_at_ns  # of the setpoint in force, or of the last sample above it
+    int64_t raised_at_ns
+    int64_t raise_after_ns      # stagger: no raise before
+    int64_t below_since_ns      # valid when is_below: target above the setpoint by less than the deadband
+    int64_t on_since_ns         # valid when setpoint_mA > 0
+    int64_t off_since_ns        # valid when was_paused
+    int64_t fits_since_ns       # valid when has_fitted
+    int32_t sample_mA[24]       # [slot * 3 + grid phase]
+    int32_t draw_mA[3]          # newest sample, by grid phase
+    int32_t sample_i
+    int32_t n_samples
+    int32_t code                # hw.wire.Code of the last exchange
+    int32_t state               # 0 unknown, 1..6 = A..F
+    int32_t reported_mA         # setpoint that the box says is in force
+    int32_t has_reported
+    int32_t has_status          # a good status block was read since it was last armed or silent
+    int32_t is_armed
+    int32_t is_silent
+    int32_t is_acknowledged     # the last setpoint sent was
+    int32_t is_unproven         # ceiling_mA above the setpoint in force
+    int32_t has_seen_above      # a sample above the setpoint since it was acknowledged
+    int32_t is_overdue          # should have followed by now and did not
+    int32_t setpoint_mA         # last setpoint sent; a raise counts when acknowledged
+    int32_t ceiling_mA          # highest setpoint sent since the last proof
+    int32_t reserve_mA          # what it must be assumed able to draw
+    int32_t is_candidate        # may be given current
+    int32_t is_admitted
+    int32_t was_paused
+    int32_t has_fitted
+    int32_t is_below
+    int32_t share_low_mA        # share by the lowest background: above it, cut
+    int32_t share_high_mA       # share by the held background: below it, raise
+    int32_t action              # Action of this scan
+    int32_t action_mA           # setpoint of that action
+    int32_t grant_mA            # setpoint decided for this scan
+    int32_t needs_look
+    int32_t reason              # Reason
+    int32_t binding_circuit     # valid when has_binding
+    int32_t binding_kind        # 0..2 phase, 3 power, 4..9 phase pair
+    int32_t has_binding

@@ -4,8 +4,8 @@ Owns the words that everything on the wire shares (line settings, exchange, repl
 clock. The bus (`hw/bus.py`), the plan (`loadctl/plan.py`) and the simulator count time with the
 same functions, so that a plan that fits here fits on the wire.
 
-Timing follows MODBUS over Serial Line V1.02, section 2.5.1.1: 3.5 characters of silence between frames,
-fixed at 1.750 ms above 19200 baud. A character is start + 8 data + parity + stop bits.
+Timing follows MODBUS over Serial Line V1.02, section 2.5.1.1: 3.5 characters of silence between
+frames, fixed at 1.750 ms above 19200 baud. A character is start + 8 data + parity + stop bits.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ WRITE_FUNCTIONS = (WRITE_ONE, WRITE_MANY)
 
 REQUEST_BYTES = 8  # address, function, register, count or value, CRC
 EXCEPTION_BYTES = 5  # address, function | 0x80, code, CRC
+EXCEPTION_BIT = 0x80
+FRAME_MAX_BYTES = 256
 
 
 class Code(IntEnum):
@@ -39,6 +41,26 @@ class Code(IntEnum):
     REFUSED = 4  # a valid exception reply; includes code 5 (acknowledge): not done yet is not done
     NOT_SENT = 5  # the deadline left no room, or the port is closed: nothing was on the wire
     IMPLAUSIBLE = 6  # a valid reply whose values cannot be true
+
+
+def _crc_table() -> tuple[int, ...]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ 0xA001 if value & 1 else value >> 1
+        table.append(value)
+    return tuple(table)
+
+
+_CRC_TABLE = _crc_table()
+
+
+def crc16(data: bytes | bytearray | memoryview) -> bytes:
+    """The two bytes that end an RTU frame, low byte first."""
+    crc = 0xFFFF
+    for byte in data:
+        crc = (crc >> 8) ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
+    return crc.to_bytes(2, "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +144,19 @@ class Reply(NamedTuple):
     exception_code: int  # of a refusal, else 0
     begun_at_ns: int  # first byte of the request left; equal to ended_at_ns if nothing was sent
     ended_at_ns: int
+
+
+@dataclass(slots=True)
+class DeviceCounters:
+    """What became of every exchange with one device since the bus was made."""
+
+    good: int = 0
+    no_answer: int = 0
+    bad_frame: int = 0
+    refused: int = 0
+    not_sent: int = 0
+    worst_turnaround_ns: int = 0  # of replies that came
+    last_error: str = ""  # of the last exchange that failed; stays when the device is well again
 
 
 class Wire(Protocol):

@@ -31,7 +31,7 @@ class Gate:
         self.is_open = False
 
     def open(self, reserves_mA: Sequence[int], backgrounds_mA: Sequence[Phases | None]) -> None:
-        """Sum what each circuit must be assumed to carry; a background of None denies every raise."""
+        """Sum what each circuit may have to carry; a background of None denies every raise."""
         self.is_known = [background_mA is not None for background_mA in backgrounds_mA]
         self.load_mA = [list(background_mA or (0, 0, 0)) for background_mA in backgrounds_mA]
         # [circuit][p][q]: what the chargers carry that use phase p and not phase q

@@ -182,7 +182,8 @@ def _contribution(charger: ChargerRow) -> str:
 def _unprotected(tables: Tables) -> list[str]:
     return [
         f"charger.{charger.name}.unprotected: {charger.model} has no watchdog: without the"
-        f" controller it keeps its last setpoint for ever, and counts {amount_text(charger.rated_mA, 'A')};"
+        " controller it keeps its last setpoint for ever, and counts"
+        f" {amount_text(charger.rated_mA, 'A')};"
         ' write unprotected = "accept" to run it so'
         for charger in tables.chargers
         if charger.watchdog_ns is None and not charger.is_unprotected and not charger.is_isolated

@@ -18,8 +18,8 @@ PILOT_TOLERANCE_mA = 600  # IEC 61851-1 table A.5: one percentage point of duty 
 WATCHDOG_PERIODS_MIN = 3  # fewer, and one lost message or a bus stall makes a box fall back
 
 # Conventional currents of a protective device, in thousandths of its rating: what it must carry for
-# the conventional time, and what must operate it within that time. gG: IEC 60269; B, C, D: IEC 60898,
-# with the least current at which the magnetic release may act at once. Usual figures, not verified.
+# the conventional time, and what must operate it within that time. gG: IEC 60269; B, C, D: IEC
+# 60898, with the least current at which the magnetic release may act at once. Not verified.
 HOLDS_AND_OPERATES = {"gG": (1250, 1600), "B": (1130, 1450), "C": (1130, 1450), "D": (1130, 1450)}
 MAGNETIC_FROM = {"B": 3000, "C": 5000, "D": 10_000}
 CONVENTIONAL_HOURS = {  # up to this rating in mA
@@ -57,7 +57,7 @@ def transition_mA(tables: Tables, tree: Tree, circuit_i: int, phase: int) -> int
         if phase in tables.chargers[i].phases and not tables.chargers[i].is_isolated
     ]
     load_mA = tree.worst_background_mA[circuit_i][phase]
-    # A charger that charges takes max of the room, and adds max - fallback to what it is when paused.
+    # One that charges takes max of the room, and adds max - fallback to what it is when paused.
     users.sort(key=lambda charger: charger.fallback_mA / charger.max_mA)
     for charger in users:
         load_mA += charger.fallback_mA
@@ -111,7 +111,8 @@ def _low_background(tree: Tree, circuit_i: int, circuit: CircuitRow) -> list[str
     worst_mA = tree.worst_background_mA[circuit_i]
     return [
         f"circuit.{circuit.name}.background_A: {PHASE_NAMES[phase]}:"
-        f" {_A(circuit.background_mA[phase])} is below the {_A(worst_mA[phase])} of a circuit behind it; the proof counts the higher"
+        f" {_A(circuit.background_mA[phase])} is below the {_A(worst_mA[phase])}"
+        " of a circuit behind it; the proof counts the higher"
         for phase in range(N_PHASES)
         if circuit.background_mA[phase] < worst_mA[phase]
     ][:1]

@@ -1,0 +1,175 @@
+"""`loadctl check`: validate a site file, print its failsafe proof and its bus plan, give a verdict.
+
+Judges on paper: opens no port, so that a site can be checked at a desk. A port that is not there
+is a warning here; `run` refuses it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loadctl.errors import CheckRefused
+from loadctl.plan import Plan, describe, make_plan
+from loadctl.site.load import Site, load_site
+from loadctl.site.proof import Proof, amount_text, proof_lines, prove
+from loadctl.tables import ChargerRow
+from loadctl.units import A_from_mA, ms_from_ns, s_from_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that check has to say about one site."""
+
+    site: Site
+    proof: Proof
+    plan: Plan | None  # None: it does not fit
+    refusals: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@click.command()
+@click.argument("site", type=click.Path(path_type=Path))
+@click.option(
+    "--maps",
+    "maps_dirs",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A directory with device maps of your own; may be given several times.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(site: Path, maps_dirs: tuple[Path, ...], as_json: bool) -> None:
+    """Validate SITE; print its failsafe proof, its bus plan and warnings.
+
+    Exit code 0: may run. 1: the proof or the plan does not hold. 3: the file breaks a rule.
+    """
+    report = make_report(load_site(site, maps_dirs))
+    click.echo(json.dumps(as_dict(report), indent=2) if as_json else "\n".join(lines(report)))
+    if report.refusals:
+        raise CheckRefused(*report.refusals)
+
+
+def make_report(site: Site) -> Report:
+    """Judge a site by proof and plan, and collect the reasons of both."""
+    proof = prove(site.tables, site.maps)
+    plan, plan_refusals = None, ()
+    try:
+        plan = make_plan(site.tables, site.maps)
+    except CheckRefused as refused:
+        plan_refusals = refused.lines
+    return Report(
+        site=site,
+        proof=proof,
+        plan=plan,
+        refusals=(*proof.refusals, *plan_refusals),
+        warnings=(*site.warnings, *missing_ports(site), *proof.warnings),
+    )
+
+
+def missing_ports(site: Site) -> list[str]:
+    return [
+        f"bus.{bus.name}.port: {bus.port} is not there; check goes on without it, run will not"
+        for bus in site.tables.buses
+        if "://" not in bus.port and not Path(bus.port).exists()
+    ]
+
+
+def lines(report: Report) -> list[str]:
+    """The report for a terminal; refusals themselves go to stderr."""
+    tables = report.site.tables
+    result = [
+        f"{tables.site.name}: {report.site.path}, hash {tables.site_hash}",
+        "",
+        "Failsafe proof: no controller, every box at its failsafe or fallback current, the building"
+        " at its worst",
+        *indented(proof_lines(report.proof)),
+        "",
+        "What each box does without the controller",
+        *indented(watchdog_lines(tables.chargers)),
+    ]
+    if report.plan is not None:
+        result += ["", "Bus plan", *indented(describe(report.plan, tables))]
+    if report.warnings:
+        result += ["", "Warnings", *indented(report.warnings)]
+    return [*result, "", verdict(report)]
+
+
+def verdict(report: Report) -> str:
+    n_warnings = len(report.warnings)
+    beside = "no warnings" if not n_warnings else f"{n_warnings} warning{'s' * (n_warnings > 1)}"
+    if not report.refusals:
+        return f"Good: the proof holds and the plan fits; {beside}."
+    n_reasons = len(report.refusals)
+    return f"Refused for {n_reasons} reason{'s' * (n_reasons > 1)}; {beside}."
+
+
+def watchdog_lines(chargers: tuple[ChargerRow, ...]) -> list[str]:
+    width = max(len(charger.name) for charger in chargers)
+    return [f"{charger.name:<{width}}  {watchdog_text(charger)}" for charger in chargers]
+
+
+def watchdog_text(charger: ChargerRow) -> str:
+    if charger.is_isolated:
+        return "is switched off for good"
+    if charger.watchdog_ns is None:
+        return f"no watchdog: keeps its last setpoint, counts {amount_text(charger.rated_mA, 'A')}"
+    fed_by = "messages of any kind" if charger.watchdog_fed_by == "any" else charger.watchdog_fed_by
+    after_s = f"{s_from_ns(charger.watchdog_ns):g} s"
+    fallback = amount_text(charger.fallback_mA, "A")
+    return f"falls to {fallback} after {after_s}; its watchdog is fed by {fed_by}"
+
+
+def indented(text_lines: list[str] | tuple[str, ...]) -> list[str]:
+    return [f"  {line}".rstrip() for line in text_lines]
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    tables = report.site.tables
+    return {
+        "site": tables.site.name,
+        "file": str(report.site.path),
+        "hash": tables.site_hash,
+        "good": not report.refusals,
+        "proof": [
+            {
+                "circuit": row.circuit,
+                "what": row.what,
+                "unit": row.unit,
+                "chargers": row.chargers_milli / 1000,
+                "background": row.background_milli / 1000,
+                "limit": row.limit_milli / 1000,
+                "holds": row.holds,
+            }
+            for row in report.proof.rows
+        ],
+        "watchdogs": {
+            charger.name: {
+                "time_s": None if charger.watchdog_ns is None else s_from_ns(charger.watchdog_ns),
+                "fed_by": charger.watchdog_fed_by,
+                "fallback_A": A_from_mA(charger.fallback_mA),
+            }
+            for charger in tables.chargers
+        },
+        "plan": None if report.plan is None else plan_dict(report.plan, report.site),
+        "refusals": list(report.refusals),
+        "warnings": list(report.warnings),
+    }
+
+
+def plan_dict(plan: Plan, site: Site) -> dict[str, Any]:
+    return {
+        "period_ms": ms_from_ns(plan.period_ns),
+        "worst_scan_ms": ms_from_ns(plan.worst_scan_ns),
+        "buses": {
+            site.tables.buses[bus.bus].name: {
+                "busy_ms": ms_from_ns(bus.busy_ns),
+                "status_age_s": s_from_ns(bus.status_age_ns),
+            }
+            for bus in plan.buses
+        },
+    }

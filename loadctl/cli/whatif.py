@@ -1,0 +1,33 @@
+"""`loadctl whatif`: the settled allocation for given inputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from loadctl.site.load import load_site
+from loadctl.whatif import answer_lines, read_snapshot, settled
+
+
+@click.command()
+@click.argument("site", type=click.Path(path_type=Path))
+@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.option(
+    "--maps",
+    "maps_dirs",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A directory with device maps of your own; may be given several times.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def whatif(site: Path, snapshot: Path, maps_dirs: tuple[Path, ...], as_json: bool) -> None:
+    """Say what SITE would settle at for the inputs in SNAPSHOT, and why.
+
+    Opens no port and applies neither the failsafe proof nor the bus plan.
+    """
+    loaded = load_site(site, maps_dirs)
+    answer = settled(loaded.tables, read_snapshot(snapshot, loaded.tables))
+    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(answer_lines(answer)))

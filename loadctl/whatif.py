@@ -1,0 +1,199 @@
+"""What a site would settle at for given inputs: a snapshot in, the core's own answer out.
+
+Owns the snapshot format and the shape of the answer. Opens no port, applies neither the failsafe proof
+nor the bus plan, and decides nothing itself: the allocation is the core's. Used by commands only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from hw.wire import Code
+from loadctl._core import Core
+from loadctl.reasons import binding_text, reason_text
+from loadctl.site.model import MOST_A, LoadA, Table, ThreeLoadsA
+from loadctl.site.problems import (
+    Problems,
+    nearest,
+    read_toml,
+    shown,
+    unknown_key_text,
+    unknown_name_text,
+    validate,
+)
+from loadctl.tables import Phases, Tables
+from loadctl.units import (
+    N_PHASES,
+    NS_PER_S,
+    PHASE_NAMES,
+    A_from_mA,
+    A_list_from_mA,
+    mA_from_A_ceil,
+)
+
+METER_AT_ns = (
+    NS_PER_S  # the inputs are of one instant; draws count as sampled right after the meter
+)
+STATUS_AT_ns = METER_AT_ns + 1
+RUN = 1  # mode of the core
+WANTS = ("B", "C", "D")
+
+
+def listed(value: object) -> object:
+    """One number is the draw on terminal 1 alone."""
+    return value if isinstance(value, list) else [value]
+
+
+TerminalsA = Annotated[
+    list[LoadA], BeforeValidator(listed), Field(min_length=1, max_length=N_PHASES)
+]
+
+
+class MeterInput(Table):
+    current_A: ThreeLoadsA
+
+
+class ChargerInput(Table):
+    state: Literal["A", "B", "C", "D", "E", "F"] = "A"
+    current_A: TerminalsA | None = None  # on the charger's terminals; None: not measured
+    setpoint_A: Annotated[float, Field(ge=0, le=MOST_A)] | None = None
+
+
+INPUTS: dict[str, type[Table]] = {"meter": MeterInput, "charger": ChargerInput}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    meters: dict[str, MeterInput]
+    chargers: dict[str, ChargerInput]
+
+
+def read_snapshot(path: Path, tables: Tables) -> Snapshot:
+    """Read a snapshot for this site; ConfigError with one line for everything that is wrong in it."""
+    _, raw, problems = read_toml(path)
+    for key in raw:
+        if key not in INPUTS:
+            problems.add((key,), unknown_key_text(key, INPUTS))
+    names = {
+        "meter": [meter.name for meter in tables.meters],
+        "charger": [charger.name for charger in tables.chargers],
+    }
+    found = {kind: _inputs(kind, raw, names[kind], problems) for kind in INPUTS}
+    problems.raise_if_any()
+    return Snapshot(found["meter"], found["charger"])
+
+
+def settled(tables: Tables, snapshot: Snapshot) -> dict[str, Any]:
+    """The allocation that the scan would come to rest at, as `whatif --json` prints it."""
+    tables = _stale_where_unread(tables, snapshot)
+    core = Core(tables)
+    core.attach(bytearray(core.plant_bytes))
+    core.set_mode(RUN)
+    for meter_i, meter in enumerate(tables.meters):
+        if meter.name in snapshot.meters:
+            current_mA = _phases_mA(snapshot.meters[meter.name].current_A)
+            core.meter_read(meter_i, Code.GOOD, current_mA, None, None, METER_AT_ns)
+    wants = []
+    for charger_i, charger in enumerate(tables.chargers):
+        told = snapshot.chargers.get(charger.name, ChargerInput())
+        current_mA = _draw_mA(told)
+        setpoint_mA = _setpoint_mA(told)
+        core.charger_armed(charger_i, not charger.is_isolated, setpoint_mA)
+        core.charger_status(charger_i, Code.GOOD, told.state, current_mA, setpoint_mA, STATUS_AT_ns)
+        wants.append(told.state in WANTS)
+    core.settle(wants)
+    return _answer(tables, core)
+
+
+def answer_lines(answer: dict[str, Any]) -> list[str]:
+    """The answer as two tables for a terminal."""
+    width = max(
+        len("charger"), len("circuit"), *map(len, answer["chargers"]), *map(len, answer["circuits"])
+    )
+    lines = [f"{'charger':<{width}}  {'grant':>9}  {'bound by':<20}  reason"]
+    for name, charger in answer["chargers"].items():
+        grant = f"{charger['grant_A']:g} A"
+        line = f"{name:<{width}}  {grant:>9}  {charger['binding'] or '-':<20}  {charger['reason']}"
+        lines.append(line)
+    lines += [
+        "",
+        f"{'circuit':<{width}}      {'limit':>9}  {'building':>9}  {'left':>9}  {'granted':>9}",
+    ]
+    for name, circuit in answer["circuits"].items():
+        for phase, phase_name in enumerate(PHASE_NAMES):
+            cells = "  ".join(
+                f"{circuit[key][phase]:>7g} A"
+                for key in ("limit_A", "background_A", "headroom_A", "granted_A")
+            )
+            lines.append(f"{name if phase == 0 else '':<{width}}  {phase_name}  {cells}")
+    return lines
+
+
+def _inputs(kind: str, raw: dict[str, Any], names: list[str], problems: Problems) -> dict[str, Any]:
+    """The valid tables of one kind, each by a name that the site knows."""
+    tables = raw.get(kind, {})
+    if not isinstance(tables, dict):
+        problems.add((kind,), f"{shown(tables)} is no table; write [{kind}.NAME]")
+        return {}
+    inputs: dict[str, Any] = {}
+    for name, table in tables.items():
+        if name not in names:
+            problems.add((kind, name), unknown_name_text(kind, name, names))
+            continue
+        inputs[name] = validate(INPUTS[kind], table, (kind, name), problems, f"[{kind}.NAME]")
+    return inputs
+
+
+def _stale_where_unread(tables: Tables, snapshot: Snapshot) -> Tables:
+    """A dynamic circuit whose meter has no entry is static at its declared background."""
+    circuits = tuple(
+        dataclasses.replace(circuit, is_dynamic=False)
+        if circuit.is_dynamic and tables.meters[circuit.meter].name not in snapshot.meters
+        else circuit
+        for circuit in tables.circuits
+    )
+    return dataclasses.replace(tables, circuits=circuits)
+
+
+def _answer(tables: Tables, core: Core) -> dict[str, Any]:
+    chargers: dict[str, Any] = {}
+    for charger_i, charger in enumerate(tables.chargers):
+        row = core.charger(charger_i)
+        has_binding = bool(row["has_binding"])
+        bound_by = tables.circuits[row["binding_circuit"]].name if has_binding else None
+        chargers[charger.name] = {
+            "grant_A": A_from_mA(row["grant_mA"]),
+            "reason": reason_text(row["reason"], bound_by, row["binding_kind"]),
+            "binding": binding_text(bound_by, row["binding_kind"]),
+        }
+    circuits: dict[str, Any] = {}
+    for circuit_i, circuit in enumerate(tables.circuits):
+        row = core.circuit(circuit_i)
+        circuits[circuit.name] = {
+            f"{what}_A": A_list_from_mA(row[f"{what}_mA"])
+            for what in ("limit", "background", "headroom", "granted")
+        }
+    return {"chargers": chargers, "circuits": circuits}
+
+
+def _setpoint_mA(told: ChargerInput) -> int:
+    """The setpoint that stands; a draw that is measured shows that at least this much was allowed."""
+    if told.setpoint_A is not None:
+        return mA_from_A_ceil(told.setpoint_A)
+    return max(_draw_mA(told) or (0,))
+
+
+def _draw_mA(told: ChargerInput) -> Phases | None:
+    if told.current_A is None:
+        return None
+    missing = [0.0] * (N_PHASES - len(told.current_A))
+    return _phases_mA([*told.current_A, *missing])
+
+
+def _phases_mA(values_A: list[float]) -> Phases:
+    first_mA, second_mA, third_mA = (mA_from_A_ceil(value_A) for value_A in values_A)
+    return first_mA, second_mA, third_mA

@@ -262,8 +262,9 @@ class ChargerDevice(ModbusDevice):
         self._feed(FED_BY_READS, [connector], now_ns)
         if self.map.state is not None:
             registers.put(self._place(self.map.state), self._raw_of_state[outlet.state])
+        terminal_mA = outlet.terminal_mA()
         for terminal, place in enumerate(self.map.current or ()):
-            registers.put_micro(self._place(place), outlet.terminal_mA()[terminal] * 1000)
+            registers.put_micro(self._place(place), terminal_mA[terminal] * 1000)
         if self.map.setpoint_in_force is not None:
             register = self._place(self.map.setpoint_in_force)
             registers.put_micro(register, outlet.in_force_mA * 1000)
@@ -312,13 +313,13 @@ class ChargerDevice(ModbusDevice):
         outlet, watchdog, fallback = self._outlet(connector), self.map.watchdog, self.map.fallback
         if register == self._setpoint.register:
             outlet.advance(now_ns)
-            before_mA = outlet.in_force_mA
+            before_mA, written_mA = outlet.in_force_mA, outlet.setpoint_mA
             setpoint_mA = _milli(value)
             outlet.write_setpoint(setpoint_mA, now_ns)
             self._feed(FED_BY_WRITES, [connector], now_ns)
             self._feed(FED_BY_ANY, [connector], now_ns)
             self._plant.publish(connector.charger_i)
-            self._judge.setpoint(connector.charger_i, before_mA, setpoint_mA, now_ns)
+            self._judge.setpoint(connector.charger_i, before_mA, written_mA, setpoint_mA, now_ns)
         elif watchdog is not None and register == watchdog.register:
             outlet.write_watchdog(int(value * NS_PER_S), now_ns)
         elif fallback is not None and register == fallback.register:

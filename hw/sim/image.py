@@ -6,8 +6,6 @@ line, and not what a value means.
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from hw.device_map import DeviceMap
 from hw.registers import Raw, Register, encode_raw, type_range
 from hw.sim.rtu import ILLEGAL_ADDRESS
@@ -60,12 +58,13 @@ class Registers:
 
     def put_micro(self, register: Register, value_micro: int) -> None:
         """Store millionths of the register's unit, rounded to the nearest raw number."""
-        exact = Fraction(value_micro, MICRO) / register.scale
+        num = value_micro * register.scale.denominator
+        den = MICRO * register.scale.numerator
         if register.is_float:
-            self.put(register, float(exact))
+            self.put(register, num / den)
             return
         low, high = type_range(register.type)
-        self.put(register, min(max((2 * exact + 1) // 2, int(low)), int(high)))
+        self.put(register, min(max((2 * num + den) // (2 * den), int(low)), int(high)))
 
     def has(self, function: int, address: int, count: int) -> bool:
         words = self._words[function]

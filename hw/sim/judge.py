@@ -10,7 +10,7 @@ wired to, whichever its car uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hw.sim.plant import Plant, Sample
@@ -24,8 +24,17 @@ LONGEST_STEP_ns = 2_000_000_000  # a longer pause between two looks is not count
 
 
 class Judge:
-    def __init__(self, tables: Tables, plant: Plant, bus_i: int) -> None:
+    """`note` is told of every raising frame and every violation, as a dictionary."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        plant: Plant,
+        bus_i: int,
+        note: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
         self.tables = tables
+        self._note_frame = note or (lambda entry: None)
         self.plant = plant
         self.board = plant.board
         self._bus_at = self.board.bus(bus_i)
@@ -61,8 +70,14 @@ class Judge:
 
     # the setpoints
 
-    def setpoint(self, charger_i: int, before_mA: int, setpoint_mA: int, now_ns: int) -> bool:
-        """Judge one setpoint frame that has just taken effect; True: it raised and had room."""
+    def setpoint(
+        self, charger_i: int, before_mA: int, written_mA: int, setpoint_mA: int, now_ns: int
+    ) -> bool:
+        """Judge a setpoint frame that has just taken effect; True: it raised and had room.
+
+        `before_mA` was in force until now, `written_mA` is the setpoint written before this one:
+        after an expiry of the watchdog the two differ.
+        """
         slots = self.board.slots
         slots[self.board.charger(charger_i) + 5] += 1
         if setpoint_mA <= before_mA:
@@ -71,11 +86,21 @@ class Judge:
         slots[self._bus_at + 4] += 1
         self.plant.advance(now_ns)
         found = [f for i in self._chain[charger_i] for f in self._misfits(i, charger_i, now_ns)]
+        frame = {
+            "at_ns": now_ns - self.plant.start_ns,
+            "charger": self.tables.chargers[charger_i].name,
+            "before_mA": before_mA,
+            "written_mA": written_mA,
+            "setpoint_mA": setpoint_mA,
+        }
         if not found:
+            self._note_frame({"kind": "raise", **frame})
             return True
         slots[self._bus_at + 7] += 1
+        violation = {**frame, "misfits": found, **self._context(charger_i, now_ns)}
+        self._note_frame({"kind": "violation", **violation})
         if len(self.violations) < MOST_KEPT:
-            self.violations.append(self._context(charger_i, before_mA, setpoint_mA, now_ns, found))
+            self.violations.append(violation)
         return False
 
     def _misfits(self, circuit_i: int, charger_i: int, now_ns: int) -> Iterator[dict[str, Any]]:
@@ -114,31 +139,16 @@ class Judge:
                         self.tables.circuits[circuit_i].name, name, sum_mA, limit_mA, "mA"
                     )
 
-    def _context(
-        self,
-        charger_i: int,
-        before_mA: int,
-        setpoint_mA: int,
-        now_ns: int,
-        misfits: list[dict[str, Any]],
-    ) -> dict[str, Any]:
+    def _context(self, charger_i: int, now_ns: int) -> dict[str, Any]:
+        """What the judgement rested on: all backgrounds above, all chargers of the tree."""
         chain = self._chain[charger_i]
+        below = [(k, self.tables.chargers[k].name) for k in self._below[chain[-1]]]
         return {
-            "at_ns": now_ns - self.plant.start_ns,
-            "charger": self.tables.chargers[charger_i].name,
-            "before_mA": before_mA,
-            "setpoint_mA": setpoint_mA,
-            "misfits": misfits,
             "background_mA": {
                 self.tables.circuits[i].name: list(self.background_mA(i, now_ns)) for i in chain
             },
-            "could_mA": {
-                self.tables.chargers[k].name: self.plant.could_mA(k) for k in self._below[chain[-1]]
-            },
-            "draw_mA": {
-                self.tables.chargers[k].name: list(self.plant.draw_mA(k))
-                for k in self._below[chain[-1]]
-            },
+            "could_mA": {name: self.plant.could_mA(k) for k, name in below},
+            "draw_mA": {name: list(self.plant.draw_mA(k)) for k, name in below},
         }
 
     # the circuits: what really flowed

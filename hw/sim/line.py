@@ -7,8 +7,8 @@ Owns who answers a request and when; the bytes come from the devices, their fate
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hw.device_map import DeviceMap
 from hw.devices import parse_map
@@ -102,9 +102,15 @@ def make_plant(
     return Plant(tables, facts, scenario, board, start_ns, owned)
 
 
-def make_line(tables: Tables, scenario: Scenario, plant: Plant, bus_i: int) -> SlaveLine:
+def make_line(
+    tables: Tables,
+    scenario: Scenario,
+    plant: Plant,
+    bus_i: int,
+    note: Callable[[dict[str, Any]], None] | None = None,
+) -> SlaveLine:
     maps, bus = _maps(tables), tables.buses[bus_i]
-    judge = Judge(tables, plant, bus_i)
+    judge = Judge(tables, plant, bus_i, note)
 
     def turnaround_ns(device_map: DeviceMap) -> int:
         for wanted_ns in (scenario.turnaround_ns, bus.turnaround_ns):

@@ -55,8 +55,9 @@ class Plant:
         """Write down what the other processes need to know of this outlet."""
         outlet, at, slots = self.outlets[charger_i], self.board.charger(charger_i), self.board.slots
         draw_mA = [0, 0, 0]
+        terminal_mA = outlet.terminal_mA()
         for terminal, phase in enumerate(self.tables.chargers[charger_i].phases):
-            draw_mA[phase] = outlet.terminal_mA()[terminal]
+            draw_mA[phase] = terminal_mA[terminal]
         slots[at], slots[at + 1], slots[at + 2] = draw_mA
         slots[at + 3] = outlet.could_mA()
         slots[at + 4] = outlet.in_force_mA

@@ -60,3 +60,44 @@ def refusal(request: bytes, exception_code: int) -> bytes:
     reply = with_crc(bytes((request[0], request[1] | 0x80, exception_code)))
     assert len(reply) == EXCEPTION_BYTES
     return reply
+
+
+class RequestFinder:
+    """Cuts what arrives into requests: by length where it is known, else by the silence behind.
+
+    A frame whose checksum is wrong is dropped with everything up to the next silence, as a slave on
+    a real line does: it cannot know where in the noise a request begins.
+    """
+
+    def __init__(self, silent_ns: int) -> None:
+        self._silent_ns = silent_ns
+        self._data = b""
+        self._begun_at_ns = 0
+        self._last_at_ns = 0
+
+    @property
+    def silent_at_ns(self) -> int | None:
+        """When the silence behind what is held will be long enough; None: nothing is held."""
+        return self._last_at_ns + self._silent_ns if self._data else None
+
+    def feed(self, data: bytes, at_ns: int) -> list[tuple[int, bytes]]:
+        """Bytes that arrived at `at_ns`: whole requests, each with the time its first byte came."""
+        found = self.silence(at_ns)
+        if not self._data:
+            self._begun_at_ns = at_ns
+        self._data = (self._data + data)[-2 * LONGEST_FRAME_BYTES :]
+        self._last_at_ns = at_ns
+        while (length := request_length(self._data)) is not None and len(self._data) >= length:
+            if not is_whole(self._data[:length]):
+                break
+            found.append((self._begun_at_ns, self._data[:length]))
+            self._data, self._begun_at_ns = self._data[length:], at_ns
+        return found
+
+    def silence(self, now_ns: int) -> list[tuple[int, bytes]]:
+        """End what is held if the line has been silent for long enough."""
+        silent_at_ns = self.silent_at_ns
+        if silent_at_ns is None or now_ns < silent_at_ns:
+            return []
+        data, self._data = self._data, b""
+        return [(self._begun_at_ns, data)] if is_whole(data) else []

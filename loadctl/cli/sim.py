@@ -1,0 +1,50 @@
+"""`loadctl sim`: the simulated devices of a site and nothing else."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from hw.sim.scenario import demo_scenario
+from hw.sim.site import SimSite
+from loadctl.cli.params import DURATION_ns
+from loadctl.site.load import load_site
+
+LOOK_EVERY_s = 0.2
+
+
+@click.command()
+@click.argument("site", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--for", "for_ns", type=DURATION_ns, help="End after this long, e.g. 20s.")
+@click.option("--maps", "maps_dirs", multiple=True, type=click.Path(path_type=Path))
+@click.option("--seed", default=1, show_default=True, help="Another seed, other cars.")
+@click.option("--json", "as_json", is_flag=True, help="Print the judge's report at the end.")
+def sim(
+    site: Path, for_ns: int | None, maps_dirs: tuple[Path, ...], seed: int, as_json: bool
+) -> None:
+    """Run only the simulated devices of SITE; print their ports."""
+    tables = load_site(site, maps_dirs).tables
+    with tempfile.TemporaryDirectory(prefix="loadctl-sim-") as folder:
+        simulated = SimSite(tables, demo_scenario(tables, seed), Path(folder))
+        with simulated:
+            for name, port in simulated.ports.items():
+                click.echo(f"bus {name}: {port}")
+            _wait(simulated, for_ns)
+        if as_json:
+            click.echo(json.dumps(simulated.report()))
+
+
+def _wait(simulated: SimSite, for_ns: int | None) -> None:
+    """Until ctrl-c, SIGTERM, the time given, or a bus process that ended."""
+    end_ns = None if for_ns is None else time.monotonic_ns() + for_ns
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while not simulated.dead() and (end_ns is None or time.monotonic_ns() < end_ns):
+            time.sleep(LOOK_EVERY_s)
+    except KeyboardInterrupt:
+        return

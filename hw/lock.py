@@ -1,0 +1,67 @@
+"""One holder per port: the lock that keeps a second program off a bus.
+
+Device paths are locked by flock on a descriptor of the device itself, so the lock ends with its
+holder however that ends, and no other way (TIOCEXCL would outlive a killed one). Ports on a network
+lock a file named after host and port. Called at start, never in the scan.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from loadctl.errors import BusError
+
+
+def is_url(port: str) -> bool:
+    return "://" in port
+
+
+def lock_port(url: str, lock_dir: Path) -> int:
+    """Take the lock of a port and return the descriptor that holds it.
+
+    The descriptor is not inheritable; whoever hands it to a child says so there.
+    """
+    path = str(lock_file_of(url, lock_dir)) if is_url(url) else url
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+    if is_url(url):
+        lock_dir.mkdir(parents=True, exist_ok=True)
+        flags |= os.O_CREAT
+    try:
+        fd = os.open(path, flags, 0o644)
+    except OSError as exc:
+        raise BusError(f"port {url}: {open_error_words(exc)}") from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        os.close(fd)
+        raise BusError(
+            f"port {url}: {path} is locked by another program; stop the loadctl (or other Modbus "
+            "master) that uses this port, or give this bus another port"
+        ) from exc
+    return fd
+
+
+def lock_file_of(url: str, lock_dir: Path) -> Path:
+    """Name the lock after host and port alone: two schemes to one gateway are one bus."""
+    parts = urlsplit(url)
+    name = f"{parts.hostname}_{parts.port}" if parts.hostname else url
+    return lock_dir / (re.sub(r"[^A-Za-z0-9._-]+", "_", name) + ".lock")
+
+
+def open_error_words(exc: BaseException) -> str:
+    """Say in one line why a port does not open and what to look at."""
+    number = exc.errno if isinstance(exc, OSError) else None
+    if number == errno.ENOENT:
+        return "no such device; look at the cable and at `port` in the site file"
+    if number in (errno.EACCES, errno.EPERM):
+        return "not allowed; add this user to the group of the device (often dialout)"
+    if number == errno.EBUSY:
+        return "in exclusive use by another program"
+    if number == errno.ENOTTY:
+        return "is not a serial port"
+    return " ".join(str(exc).split()) or type(exc).__name__

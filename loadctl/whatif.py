@@ -1,7 +1,7 @@
 """What a site would settle at for given inputs: a snapshot in, the core's own answer out.
 
-Owns the snapshot format and the shape of the answer. Opens no port, applies neither the failsafe proof
-nor the bus plan, and decides nothing itself: the allocation is the core's. Used by commands only.
+Owns the snapshot format and the shape of the answer. Opens no port, applies neither the failsafe
+proof nor the bus plan, and decides nothing itself: the allocation is the core's. Commands only.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from pydantic import BeforeValidator, Field
 from hw.wire import Code
 from loadctl._core import Core
 from loadctl.reasons import binding_text, reason_text
-from loadctl.site.model import MOST_A, LoadA, Table, ThreeLoadsA
+from loadctl.site.model import MOST_A, LoadA, Table, ThreeLoadsA, spread
 from loadctl.site.problems import (
     Problems,
-    nearest,
     read_toml,
     shown,
     unknown_key_text,
     unknown_name_text,
     validate,
 )
-from loadctl.tables import Phases, Tables
+from loadctl.tables import ChargerRow, Phases, Tables
 from loadctl.units import (
     N_PHASES,
     NS_PER_S,
@@ -43,13 +42,8 @@ RUN = 1  # mode of the core
 WANTS = ("B", "C", "D")
 
 
-def listed(value: object) -> object:
-    """One number is the draw on terminal 1 alone."""
-    return value if isinstance(value, list) else [value]
-
-
 TerminalsA = Annotated[
-    list[LoadA], BeforeValidator(listed), Field(min_length=1, max_length=N_PHASES)
+    list[LoadA], BeforeValidator(spread), Field(min_length=1, max_length=N_PHASES)
 ]
 
 
@@ -73,7 +67,7 @@ class Snapshot:
 
 
 def read_snapshot(path: Path, tables: Tables) -> Snapshot:
-    """Read a snapshot for this site; ConfigError with one line for everything that is wrong in it."""
+    """Read a snapshot for this site; ConfigError with a line for everything wrong in it."""
     _, raw, problems = read_toml(path)
     for key in raw:
         if key not in INPUTS:
@@ -100,10 +94,10 @@ def settled(tables: Tables, snapshot: Snapshot) -> dict[str, Any]:
     wants = []
     for charger_i, charger in enumerate(tables.chargers):
         told = snapshot.chargers.get(charger.name, ChargerInput())
-        current_mA = _draw_mA(told)
-        setpoint_mA = _setpoint_mA(told)
+        draw_mA = _draw_mA(told, charger)
+        setpoint_mA = _setpoint_mA(told, draw_mA)
         core.charger_armed(charger_i, not charger.is_isolated, setpoint_mA)
-        core.charger_status(charger_i, Code.GOOD, told.state, current_mA, setpoint_mA, STATUS_AT_ns)
+        core.charger_status(charger_i, Code.GOOD, told.state, draw_mA, setpoint_mA, STATUS_AT_ns)
         wants.append(told.state in WANTS)
     core.settle(wants)
     return _answer(tables, core)
@@ -180,18 +174,19 @@ def _answer(tables: Tables, core: Core) -> dict[str, Any]:
     return {"chargers": chargers, "circuits": circuits}
 
 
-def _setpoint_mA(told: ChargerInput) -> int:
-    """The setpoint that stands; a draw that is measured shows that at least this much was allowed."""
+def _setpoint_mA(told: ChargerInput, draw_mA: Phases | None) -> int:
+    """The setpoint that stands; a measured draw shows that at least this much was allowed."""
     if told.setpoint_A is not None:
         return mA_from_A_ceil(told.setpoint_A)
-    return max(_draw_mA(told) or (0,))
+    return max(draw_mA or (0,))
 
 
-def _draw_mA(told: ChargerInput) -> Phases | None:
+def _draw_mA(told: ChargerInput, charger: ChargerRow) -> Phases | None:
+    """The draw on terminals 1, 2, 3; a terminal without a wire draws nothing."""
     if told.current_A is None:
         return None
-    missing = [0.0] * (N_PHASES - len(told.current_A))
-    return _phases_mA([*told.current_A, *missing])
+    wired_A = told.current_A[: len(charger.phases)]
+    return _phases_mA([*wired_A, *[0.0] * (N_PHASES - len(wired_A))])
 
 
 def _phases_mA(values_A: list[float]) -> Phases:

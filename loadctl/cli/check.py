@@ -57,7 +57,8 @@ def check(site: Path, maps_dirs: tuple[Path, ...], as_json: bool) -> None:
 def make_report(site: Site) -> Report:
     """Judge a site by proof and plan, and collect the reasons of both."""
     proof = prove(site.tables, site.maps)
-    plan, plan_refusals = None, ()
+    plan: Plan | None = None
+    plan_refusals: tuple[str, ...] = ()
     try:
         plan = make_plan(site.tables, site.maps)
     except CheckRefused as refused:

@@ -98,8 +98,13 @@ def _draft(raw: dict[str, Any], raw_maps: dict[str, dict[str, Any]], problems: P
     """The named tables that are valid by themselves, and the names of all."""
     valid: dict[str, dict[str, Any]] = {}
     names: dict[str, list[str]] = {}
+    known = [*SINGLE_TABLES, *NAMED_TABLES]
+    lost = {nearest(key, NAMED_TABLES) or "" for key in raw if key not in known}
     for kind, model in NAMED_TABLES.items():
         tables = _named_tables(kind, raw, problems)
+        if tables is None:
+            lost.add(kind)
+            tables = {}
         names[kind] = list(tables)
         checked = {
             name: validate(model, table, (kind, name), problems, f"[{kind}.NAME]")
@@ -115,14 +120,15 @@ def _draft(raw: dict[str, Any], raw_maps: dict[str, dict[str, Any]], problems: P
     maps = {
         model: parse_map(raw_maps[model], f"map {model}") for model in sorted(used & set(raw_maps))
     }
-    return Draft(names, raw, buses, circuits, meters, chargers, maps, sorted(raw_maps))
+    return Draft(names, raw, buses, circuits, meters, chargers, maps, sorted(raw_maps), lost)
 
 
-def _named_tables(kind: str, raw: dict[str, Any], problems: Problems) -> dict[str, Any]:
+def _named_tables(kind: str, raw: dict[str, Any], problems: Problems) -> dict[str, Any] | None:
+    """The tables of one kind by name; None where what stands there has no names."""
     tables = raw.get(kind, {})
     if not isinstance(tables, dict):
         problems.add((kind,), f"{shown(tables)} is no table; write [{kind}.NAME]")
-        return {}
+        return None
     model = NAMED_TABLES[kind]
     keys = [
         key for key in tables if key in model.model_fields and not isinstance(tables[key], dict)
@@ -131,7 +137,7 @@ def _named_tables(kind: str, raw: dict[str, Any], problems: Problems) -> dict[st
         problems.add(
             (kind, keys[0]), f"stands in [{kind}] itself; a {kind} has a name: [{kind}.NAME]"
         )
-        return {}
+        return None
     for name in tables:
         if not name.isprintable() or name != name.strip() or not 0 < len(name) <= NAME_CHARS_MAX:
             text = f"{shown(name)} is no name; write 1 to {NAME_CHARS_MAX} printable characters"

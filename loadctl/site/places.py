@@ -23,6 +23,7 @@ class Places:
     """Line numbers by path, and the paths that a text declares twice (second line)."""
 
     lines: dict[Path, int] = field(default_factory=dict)
+    declared: set[Path] = field(default_factory=set)
     repeated: list[tuple[Path, int]] = field(default_factory=list)
 
     def line_of(self, path: Path) -> int | None:
@@ -33,9 +34,11 @@ class Places:
         return None
 
     def note(self, path: Path, line: int) -> None:
-        if path in self.lines:
+        if path in self.declared:
             self.repeated.append((path, line))
-        self.lines.setdefault(path, line)
+        self.declared.add(path)
+        for length in range(1, len(path) + 1):
+            self.lines.setdefault(path[:length], line)
 
 
 def find_places(text: str) -> Places:
@@ -44,7 +47,7 @@ def find_places(text: str) -> Places:
     table: Path = ()
     open_string = ""  # what ends the multi-line string that we are in
     depth = 0  # of brackets that a value has open
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         rest = line
         if not open_string and depth == 0:
             header = re.match(r"\s*(\[\[?)", line)

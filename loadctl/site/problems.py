@@ -34,6 +34,8 @@ UNIT = re.compile(r"_(A_per_s|kW|ms|A|V|s)$")
 PLACE_IN_TOML_ERROR = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 NUMBER_WITH_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(A|kW|V|s|ms)?\s*", re.IGNORECASE)
 
+LAST_LINE = 1 << 30  # what has no place in the file is told last
+
 Model = typing.TypeVar("Model", bound=BaseModel)
 
 
@@ -48,7 +50,7 @@ class Problems:
     def add(self, path: Path, text: str) -> None:
         line = self.places.line_of(path)
         where = self.file if line is None else f"{self.file}:{line}"
-        self.found.append((line or 0, f"{where}: {path_text(path)}: {text}"))
+        self.found.append((line or LAST_LINE, f"{where}: {path_text(path)}: {text}"))
 
     def raise_if_any(self) -> None:
         """Stop with every line, sorted by place and each only once."""
@@ -205,7 +207,9 @@ def _finding_text(item: ErrorDetails, model: type[BaseModel]) -> str:
         case "bool_type":
             return f"{value} is neither true nor false"
         case "literal_error":
-            return f"{value} is not one of {bounds['expected'].replace(chr(39), chr(34))}"
+            expected = bounds["expected"].replace(chr(39), chr(34))
+            among = "one of " if " or " in expected else ""
+            return f"{value} is not {among}{expected}"
         case "list_type":
             return f"{value} is no list; write {key} = [...]"
         case "too_short" | "too_long":

@@ -33,6 +33,11 @@ class Draft:
     chargers: dict[str, ChargerTable]
     maps: dict[str, DeviceMap]  # by model, those in use
     models: list[str]  # every model that there is
+    lost: set[str]  # kinds whose tables stand where they cannot be found, which is told already
+
+    def lacks(self, kind: str, name: str) -> bool:
+        """Whether this name is certainly none of the file's."""
+        return kind not in self.lost and name not in self.names[kind]
 
 
 def check_all(draft: Draft, problems: Problems) -> None:
@@ -49,6 +54,8 @@ def check_all(draft: Draft, problems: Problems) -> None:
 
 def check_presence(draft: Draft, problems: Problems) -> None:
     for kind in ("bus", "circuit", "charger"):
+        if kind in draft.lost:
+            continue
         if not draft.names[kind] and kind not in draft.raw:
             problems.add((kind,), f"missing; a site needs at least one [{kind}.NAME]")
         elif not draft.names[kind] and draft.raw[kind] == {}:
@@ -96,7 +103,7 @@ def check_circuits(draft: Draft, problems: Problems) -> None:
         if circuit.mode == "dynamic" and circuit.meter is None:
             problems.add((*path, "meter"), 'missing; mode = "dynamic" needs one')
         if circuit.meter is not None:
-            if circuit.meter not in draft.names["meter"]:
+            if draft.lacks("meter", circuit.meter):
                 text = unknown_name_text("meter", circuit.meter, draft.names["meter"])
                 problems.add((*path, "meter"), text)
             elif circuit.meter in meter_of:
@@ -123,7 +130,7 @@ def check_meters(draft: Draft, problems: Problems) -> None:
 
 def check_charger(name: str, charger: ChargerTable, draft: Draft, problems: Problems) -> None:
     path: Path = ("charger", name)
-    if charger.circuit not in draft.names["circuit"]:
+    if draft.lacks("circuit", charger.circuit):
         text = unknown_name_text("circuit", charger.circuit, draft.names["circuit"])
         problems.add((*path, "circuit"), text)
     if len(set(charger.phases)) < len(charger.phases):
@@ -167,7 +174,7 @@ def _check_device(
     path: Path, device: MeterTable | ChargerTable, kind: str, draft: Draft, problems: Problems
 ) -> DeviceMap | None:
     """Bus and model exist and go together; the map, where there is one of the right kind."""
-    if device.bus not in draft.names["bus"]:
+    if draft.lacks("bus", device.bus):
         text = unknown_name_text("bus", device.bus, draft.names["bus"])
         problems.add((*path, "bus"), text)
     device_map = draft.maps.get(device.model)

@@ -1,15 +1,16 @@
 """Typing of the border of the control law; `_core.pyx` holds the words on each call."""
 
-from typing_extensions import Buffer
 from typing import Any
+
+from typing_extensions import Buffer
 
 from loadctl.tables import Tables, Tuning
 
 class Core:
     """The control law of one site: one deterministic function of (plant block, now).
 
-    All state lives in the plant block, a flat run of bytes that the caller owns (the image's private
-    copy, or a bytearray). Same block and same calls in: same bytes out, on every machine.
+    All state lives in the plant block, a flat run of bytes that the caller owns (the image's
+    private copy, or a bytearray). Same block and same calls in: same bytes out, on every machine.
     """
 
     plant_bytes: int
@@ -61,19 +62,27 @@ class Core:
 
     def give_done(self, charger_i: int, code: int, at_ns: int) -> None: ...
     def refreshed(self, charger_i: int, code: int, at_ns: int) -> None:
-        """An unchanged setpoint was written again."""
+        """An unchanged setpoint was written again; for a silent charger: its probe was written."""
+
+    def probe_mA(self, charger_i: int) -> int:
+        """What a probe of a silent charger writes: min(last setpoint, failsafe current)."""
+
+    def probe_done(self, charger_i: int, code: int, at_ns: int) -> None:
+        """What became of a probe; an acknowledged one ends the silence."""
 
     # reading
     def settle(self, wants: list[bool]) -> int:
-        """The allocation this would come to rest at for the inputs given: no ramps, timers, caps or debt.
-        Grants are in `charger(i)["grant_mA"]` afterwards."""
+        """The allocation this comes to rest at for the inputs given: no ramps, timers, caps, debt.
+
+        Grants are in `charger(i)["grant_mA"]` afterwards.
+        """
 
     def site(self) -> dict[str, Any]: ...
     def circuit(self, circuit_i: int) -> dict[str, Any]: ...
     def meter(self, meter_i: int) -> dict[str, Any]: ...
     def charger(self, charger_i: int) -> dict[str, Any]: ...
     def reserves_mA(self) -> list[int]:
-        """Per charger, for the gate: the most it must be assumed able to draw on each phase it uses."""
+        """Per charger, for the gate: what it must be assumed able to draw on each of its phases."""
 
     def backgrounds_high_mA(self) -> list[tuple[int, int, int]]:
         """Per circuit, for the gate: the highest background a raise must leave room for."""

@@ -71,8 +71,8 @@ ctypedef struct meter_t:
     int32_t current_mA[3]
     int32_t power_W[3]
     int32_t voltage_mV[3]
-    int32_t previous_mA[3]      # the good value before it, with the sign it counted with
-    int32_t load_mA[3]          # current as it counts: magnitude, or signed where power is known
+    int32_t previous_mA[3]      # load_mA of the good value before it
+    int32_t load_mA[3]          # current, negative where signed power says export
     int32_t code                # hw.wire.Code of the last exchange
     int32_t has_value
     int32_t has_power
@@ -83,7 +83,7 @@ ctypedef struct charger_t:
     int64_t status_at_ns        # of the last good status block
     int64_t sample_at_ns[8]     # ring, newest at sample_i
     int64_t acknowledged_at_ns  # of the setpoint in force, or of the last sample above it
-    int64_t raised_at_ns
+    int64_t raised_at_ns        # valid when has_raised
     int64_t raise_after_ns      # stagger: no raise before
     int64_t below_since_ns      # valid when is_below: target above the setpoint by less than the deadband
     int64_t on_since_ns         # valid when setpoint_mA > 0
@@ -97,7 +97,7 @@ ctypedef struct charger_t:
     int32_t state               # 0 unknown, 1..6 = A..F
     int32_t reported_mA         # setpoint that the box says is in force
     int32_t has_reported
-    int32_t has_status          # a good status block was read since it was last armed or silent
+    int32_t has_status          # a good status block was ever read
     int32_t is_armed
     int32_t is_silent
     int32_t is_acknowledged     # the last setpoint sent was
@@ -114,7 +114,9 @@ ctypedef struct charger_t:
     int32_t is_below
     int32_t share_low_mA        # share by the lowest background: above it, cut
     int32_t share_high_mA       # share by the held background: below it, raise
+    int32_t has_raised
     int32_t action              # Action of this scan
+    int32_t is_start            # the give starts a session
     int32_t action_mA           # setpoint of that action
     int32_t grant_mA            # setpoint decided for this scan
     int32_t needs_look

@@ -1,0 +1,265 @@
+"""Configure: the tables of a site checked once and laid out as C arrays.
+
+The only place of the law that sees Python objects, and the only one that allocates: one run of memory for all static
+rows and all work space, which the core frees. Every bound that the rules rely on is checked here; what is out of bounds
+raises ValueError with place, value and bound. Imports nothing of ours: rows are taken by the names of their fields.
+"""
+
+from cpython.mem cimport PyMem_Calloc
+from libc.stdint cimport int32_t, int64_t
+
+from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
+from loadctl.law.tables cimport (
+    KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
+)
+
+_PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
+_MAX_CURRENT_mA = 10_000_000
+_MAX_POWER_W = 10_000_000
+_MAX_WEIGHT = 10_000
+_MAX_CHARGERS = 4096        # rounding in share: three parts of 2^-14 mA each stay under 1 mA together
+_MAX_SPAN_ns = 10**15
+_TUNING = (
+    "peak_hold_ns", "raise_delay_ns", "ramp_mA_per_s", "deadband_mA", "trim_ns", "raise_every_ns",
+    "meter_stale_ns", "soft_start_ns", "unused_ns", "wake_ns", "retry_ns", "car_follow_ns",
+    "min_on_ns", "min_off_ns", "admit_margin_mA", "rotate_ns", "healthy_scans", "stagger_ns",
+)
+
+
+cdef void *configure(law_t *law, object tables) except NULL:
+    """Check the tables, lay them out, and return the memory that holds all of it."""
+    cdef void *arena
+    circuits, chargers = tables.circuits, tables.chargers
+    check_circuits(tables)
+    for row in chargers:
+        check_charger(row, len(circuits))
+    within("charger count", len(chargers), 0, _MAX_CHARGERS)
+    members = [members_of(row, circuits) for row in chargers]
+    law.n_circuits = len(circuits)
+    law.n_meters = len(tables.meters)
+    law.n_chargers = len(chargers)
+    law.n_limits = law.n_circuits * N_KINDS
+    arena = lay_out(law, sum(len(m) for m in members))
+    fill_circuits(law, tables)
+    fill_chargers(law, tables, members)
+    return arena
+
+
+cdef void *lay_out(law_t *law, size_t n_members) except NULL:
+    """Allocate once and hand every array its part; wide ones first, so that each is aligned."""
+    cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
+    cdef size_t wide = 8 * (8 * limits + 2 * phases + n + law.n_meters)
+    cdef size_t rows = law.n_circuits * sizeof(circuit_row_t) + n * sizeof(charger_row_t)
+    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 10 * n)
+    cdef char *arena = <char *>PyMem_Calloc(1, wide + rows + narrow + 8)
+    cdef char *at = arena
+    if arena == NULL:
+        raise MemoryError
+    law.cap_low_mA = <int64_t *>part(&at, 8 * limits)
+    law.cap_high_mA = <int64_t *>part(&at, 8 * limits)
+    law.used_mA = <int64_t *>part(&at, 8 * limits)
+    law.late_mA = <int64_t *>part(&at, 8 * limits)
+    law.slack_fx = <int64_t *>part(&at, 8 * limits)
+    law.slope = <int64_t *>part(&at, 8 * limits)
+    law.level_fx = <int64_t *>part(&at, 8 * limits)
+    law.level_rest = <int64_t *>part(&at, 8 * limits)
+    law.draw_low_mA = <int64_t *>part(&at, 8 * phases)
+    law.draw_high_mA = <int64_t *>part(&at, 8 * phases)
+    law.x_fx = <int64_t *>part(&at, 8 * n)
+    law.meter_lags_ns = <int64_t *>part(&at, 8 * law.n_meters)
+    law.circuit_rows = <circuit_row_t *>part(&at, law.n_circuits * sizeof(circuit_row_t))
+    law.charger_rows = <charger_row_t *>part(&at, n * sizeof(charger_row_t))
+    law.members = <member_t *>part(&at, n_members * sizeof(member_t))
+    law.live = <int32_t *>part(&at, 4 * limits)
+    law.by_rank = <int32_t *>part(&at, 4 * n)
+    law.x_mA = <int32_t *>part(&at, 4 * n)
+    law.blocked_by = <int32_t *>part(&at, 4 * n)
+    law.blocked_low_by = <int32_t *>part(&at, 4 * n)
+    law.refused_by = <int32_t *>part(&at, 4 * n)
+    law.phase_of_share = <int32_t *>part(&at, 4 * n)
+    law.is_in = <int32_t *>part(&at, 4 * n)
+    law.order = <int32_t *>part(&at, 4 * n)
+    law.starts = <int32_t *>part(&at, 4 * n)
+    law.stops = <int32_t *>part(&at, 4 * n)
+    return arena
+
+
+cdef void *part(char **at, size_t n_bytes) noexcept:
+    cdef void *begin = at[0]
+    at[0] += n_bytes
+    return begin
+
+
+def within(where, value, low, high):
+    if not low <= value <= high:
+        raise ValueError(f"{where}: {value} is not within {low} to {high}")
+
+
+def check_circuits(tables):
+    """Parents before children, one root, limits that arithmetic can hold."""
+    within("circuit count", len(tables.circuits), 1, 4096)
+    within("site.voltage_mV", tables.site.voltage_mV, 1, 1_000_000)
+    for c, row in enumerate(tables.circuits):
+        where = f"circuit.{row.name}"
+        if (row.parent == NONE) != (c == 0) or not NONE <= row.parent < c:
+            raise ValueError(f"{where}.parent: {row.parent} does not stand before it")
+        within(f"{where}.meter", row.meter, NONE, len(tables.meters) - 1)
+        if row.is_dynamic and row.meter == NONE:
+            raise ValueError(f"{where}.meter: a dynamic circuit needs one")
+        for p in range(N_PHASES):
+            within(f"{where}.limit_mA", row.limit_mA[p], 0, _MAX_CURRENT_mA)
+            within(f"{where}.background_mA", row.background_mA[p], 0, _MAX_CURRENT_mA)
+        within(f"{where}.margin_mA", row.margin_mA, 0, _MAX_CURRENT_mA)
+        if row.limit_W is not None:
+            within(f"{where}.limit_W", row.limit_W, 0, _MAX_POWER_W)
+        if row.unbalance_mA is not None:
+            within(f"{where}.unbalance_mA", row.unbalance_mA, 0, _MAX_CURRENT_mA)
+    for row in tables.meters:
+        within(f"meter.{row.name}.lag_ns", row.lag_ns, 0, _MAX_SPAN_ns)
+
+
+def check_charger(row, n_circuits):
+    where = f"charger.{row.name}"
+    within(f"{where}.circuit", row.circuit, 0, n_circuits - 1)
+    within(f"{where}.weight", row.weight, 1, _MAX_WEIGHT)
+    within(f"{where}.step_mA", row.step_mA, 1, _MAX_CURRENT_mA)
+    within(f"{where}.min_mA", row.min_mA, 1, _MAX_CURRENT_mA)
+    within(f"{where}.max_mA", floor_to(row.max_mA, row.step_mA), ceil_to(row.min_mA, row.step_mA), _MAX_CURRENT_mA)
+    for name in ("failsafe_mA", "fallback_mA", "rated_mA"):
+        within(f"{where}.{name}", getattr(row, name), 0, _MAX_CURRENT_mA)
+    within(f"{where}.hold_ns", row.hold_ns, 0, _MAX_SPAN_ns)
+    within(f"{where}.min_change_ns", row.min_change_ns, 0, _MAX_SPAN_ns)
+    within(f"{where}.priority", row.priority, -(2**31), 2**31 - 1)
+    if not 1 <= len(row.phases) <= N_PHASES or len(set(row.phases)) != len(row.phases):
+        raise ValueError(f"{where}.phases: {row.phases} is not one to three different phases")
+    for p in row.phases:
+        within(f"{where}.phases", p, 0, N_PHASES - 1)
+
+
+def floor_to(value_mA, step_mA):
+    return value_mA // step_mA * step_mA
+
+
+def ceil_to(value_mA, step_mA):
+    return -(-value_mA // step_mA) * step_mA
+
+
+def members_of(row, circuits):
+    """Every limit that a charger counts in, own circuit first, with how often."""
+    members = []
+    c = row.circuit
+    while c != NONE:
+        members += [(c * N_KINDS + p, 1) for p in sorted(row.phases)]
+        if circuits[c].limit_W is not None:
+            members.append((c * N_KINDS + KIND_POWER, len(row.phases)))
+        if circuits[c].unbalance_mA is not None:
+            members += [
+                (c * N_KINDS + KIND_PAIRS + k, 1)
+                for k, (p, q) in enumerate(_PAIRS)
+                if p in row.phases and q not in row.phases
+            ]
+        c = circuits[c].parent
+    return members
+
+
+def meters_above(tables, c):
+    while c != NONE:
+        if tables.circuits[c].meter != NONE:
+            yield tables.meters[tables.circuits[c].meter]
+        c = tables.circuits[c].parent
+
+
+cdef void fill_circuits(law_t *law, object tables) except *:
+    cdef circuit_row_t *to
+    for m, meter in enumerate(tables.meters):
+        law.meter_lags_ns[<Py_ssize_t>m] = meter.lag_ns
+    for c, row in enumerate(tables.circuits):
+        to = &law.circuit_rows[<Py_ssize_t>c]
+        to.parent = row.parent
+        to.meter = row.meter
+        to.is_dynamic = row.is_dynamic
+        to.counts_export = row.counts_export
+        to.margin_mA = row.margin_mA
+        for p in range(N_PHASES):
+            to.limit_mA[<Py_ssize_t>p] = row.limit_mA[p]
+            to.background_mA[<Py_ssize_t>p] = row.background_mA[p]
+        if row.limit_W is not None:
+            to.power_limit_mA = row.limit_W * 1_000_000 // tables.site.voltage_mV
+        if row.unbalance_mA is not None:
+            to.unbalance_mA = row.unbalance_mA
+        if row.meter != NONE:
+            lag_ns = tables.meters[row.meter].lag_ns
+            to.bounds_above = all(lag_ns <= other.lag_ns for other in meters_above(tables, row.parent))
+
+
+cdef void fill_chargers(law_t *law, object tables, list members) except *:
+    cdef charger_row_t *to
+    cdef Py_ssize_t i, k, at = 0
+    ranked = sorted(range(len(members)), key=lambda i: -tables.chargers[i].priority)
+    for i, row in enumerate(tables.chargers):
+        to = &law.charger_rows[i]
+        law.by_rank[i] = ranked[i]
+        fill_charger(to, row)
+        to.meter_lag_ns = max((m.lag_ns for m in meters_above(tables, row.circuit)), default=0)
+        to.first_member = at
+        to.n_members = len(members[i])
+        for limit_i, count in members[i]:
+            law.members[at].limit_i = limit_i
+            law.members[at].count = count
+            at += 1
+    for k, limit_i in enumerate(sorted({limit_i for m in members for limit_i, _ in m})):
+        law.live[k] = limit_i
+        law.n_live = k + 1
+
+
+cdef void fill_charger(charger_row_t *to, object row) except *:
+    cdef Py_ssize_t k
+    to.circuit = row.circuit
+    to.n_phases = len(row.phases)
+    for k in range(to.n_phases):
+        to.phases[k] = row.phases[k]
+    to.step_mA = row.step_mA
+    to.min_mA = ceil_to(row.min_mA, row.step_mA)
+    to.max_mA = floor_to(row.max_mA, row.step_mA)
+    to.failsafe_mA = min(floor_to(row.failsafe_mA, row.step_mA), to.max_mA)
+    if to.failsafe_mA < to.min_mA:
+        to.failsafe_mA = 0
+    to.fallback_mA = row.fallback_mA
+    to.rated_mA = row.rated_mA
+    to.priority = row.priority
+    to.weight = row.weight
+    to.never_pause = row.never_pause
+    to.is_isolated = row.is_isolated
+    to.has_measured_current = row.has_measured_current
+    to.hold_ns = row.hold_ns
+    to.min_change_ns = row.min_change_ns
+
+
+cdef void begin_block(law_t *law, object tables) except *:
+    """Make a block of zeros a fresh START of this site."""
+    law.site.n_circuits = law.n_circuits
+    law.site.n_meters = law.n_meters
+    law.site.n_chargers = law.n_chargers
+    fill_tuning(law, tables.tuning)
+    for i in range(law.n_chargers):
+        law.chargers[<Py_ssize_t>i].reserve_mA = (
+            0 if tables.chargers[i].is_isolated else tables.chargers[i].rated_mA
+        )
+    for c in range(law.n_circuits):
+        for p in range(N_PHASES):
+            law.circuits[<Py_ssize_t>c].limit_mA[<Py_ssize_t>p] = tables.circuits[c].limit_mA[p]
+            law.circuits[<Py_ssize_t>c].background_mA[<Py_ssize_t>p] = (
+                tables.circuits[c].background_mA[p]
+            )
+    law.site.is_ready = True
+
+
+cdef void fill_tuning(law_t *law, object tuning) except *:
+    cdef tuning_t values
+    for name in _TUNING:
+        within(f"tuning.{name}", getattr(tuning, name), 0, _MAX_SPAN_ns)
+    within("tuning.ramp_mA_per_s", tuning.ramp_mA_per_s, 1, _MAX_CURRENT_mA)
+    within("tuning.deadband_mA", tuning.deadband_mA, 0, _MAX_CURRENT_mA)
+    within("tuning.admit_margin_mA", tuning.admit_margin_mA, 0, _MAX_CURRENT_mA)
+    values = {name: getattr(tuning, name) for name in _TUNING}
+    law.site.tuning = values

@@ -1,0 +1,136 @@
+"""Limits: what the chargers of this scan may draw together, per limit of every circuit.
+
+Cap = limit - margin - background - what no candidate may have (reserves of chargers that cannot be commanded, or did not
+follow). The low cap, by the lowest background, is what cuts keep to; a meter above its limit lowers it further. The high
+cap, by the held background, is what raises keep to. Phase limits and power carry background; unbalance is among chargers only.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from loadctl.law.estimate cimport SOURCE_METER, measured_mA
+from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
+from loadctl.law.tables cimport (
+    KIND_POWER, N_LOAD_KINDS, charger_row_t, circuit_row_t, law_t, member_t,
+)
+
+
+cdef void clear(law_t *law, int64_t *sums_mA) noexcept nogil:
+    cdef int32_t k
+    for k in range(law.n_limits):
+        sums_mA[k] = 0
+
+
+cdef void add_to(
+    law_t *law, int64_t *sums_mA, int32_t i, int64_t amount_mA
+) noexcept nogil:
+    """Add a current of charger i to every limit it counts in, as often as it counts there."""
+    cdef charger_row_t *row = &law.charger_rows[i]
+    cdef member_t *member
+    cdef int32_t k
+    for k in range(row.n_members):
+        member = &law.members[row.first_member + k]
+        sums_mA[member.limit_i] += member.count * amount_mA
+
+
+cdef int64_t cap_mA(
+    law_t *law, int32_t c, int32_t kind, const int32_t *background_mA
+) noexcept nogil:
+    """Limit less margin less background. The power limit has no margin: margins are for phases."""
+    cdef circuit_row_t *row = &law.circuit_rows[c]
+    if kind < N_PHASES:
+        return <int64_t>law.circuits[c].limit_mA[kind] - row.margin_mA - background_mA[kind]
+    if kind == KIND_POWER:
+        return (
+            row.power_limit_mA
+            - <int64_t>background_mA[0] - background_mA[1] - background_mA[2]
+        )
+    return row.unbalance_mA
+
+
+cdef void fill_caps(law_t *law) noexcept nogil:
+    cdef circuit_t *circuit
+    cdef int32_t k, c, kind
+    for k in range(law.n_live):
+        c = law.live[k] // N_KINDS
+        kind = law.live[k] % N_KINDS
+        circuit = &law.circuits[c]
+        law.cap_low_mA[law.live[k]] = cap_mA(law, c, kind, circuit.background_low_mA)
+        law.cap_high_mA[law.live[k]] = cap_mA(law, c, kind, circuit.background_mA)
+
+
+cdef void take_off_fixed(law_t *law) noexcept nogil:
+    """Take off what cannot be given: all that is reserved by those who cannot be commanded, and
+    the part beyond its setpoint of one that should have followed by now, or was not reached."""
+    cdef charger_t *charger
+    cdef int32_t i
+    cdef int64_t fixed_mA
+    for i in range(law.n_chargers):
+        charger = &law.chargers[i]
+        fixed_mA = 0
+        if not charger.is_candidate:
+            fixed_mA = charger.reserve_mA
+        elif charger.is_overdue or not charger.is_acknowledged:
+            fixed_mA = charger.reserve_mA - charger.setpoint_mA
+        if fixed_mA > 0:
+            add_to(law, law.cap_low_mA, i, -fixed_mA)
+            add_to(law, law.cap_high_mA, i, -fixed_mA)
+
+
+cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
+    """Lower the low caps by what the meters show too much; note where present setpoints do not fit."""
+    cdef charger_t *charger
+    cdef int32_t i, k
+    clear(law, law.used_mA)
+    clear(law, law.late_mA)
+    for i in range(law.n_chargers):
+        charger = &law.chargers[i]
+        if charger.is_candidate:
+            add_to(law, law.used_mA, i, charger.setpoint_mA)
+        if charger.is_unproven and charger.is_acknowledged and not charger.is_overdue:
+            add_to(law, law.late_mA, i, charger.ceiling_mA - charger.setpoint_mA)
+    for k in range(law.n_circuits):
+        for i in range(N_PHASES):
+            law.circuits[k].is_overloaded[i] = False
+    for k in range(law.n_live):
+        if law.live[k] % N_KINDS < N_LOAD_KINDS:
+            cut_excess(law, law.live[k])
+            if law.used_mA[law.live[k]] > law.cap_low_mA[law.live[k]]:
+                delay_raises(law, law.live[k], now_ns)
+
+
+cdef void cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
+    """Cut what the meter reads above the limit beyond takes that may still be followed."""
+    cdef int32_t c = limit_i // N_KINDS, kind = limit_i % N_KINDS
+    cdef int64_t over_mA
+    if law.circuits[c].source != SOURCE_METER:
+        return
+    if kind == KIND_POWER:
+        over_mA = (
+            measured_mA(law, c, 0) + measured_mA(law, c, 1) + measured_mA(law, c, 2)
+            - law.circuit_rows[c].power_limit_mA
+        )
+    else:
+        over_mA = measured_mA(law, c, kind) - law.circuits[c].limit_mA[kind]
+    over_mA -= law.late_mA[limit_i]
+    if over_mA > 0:
+        law.cap_low_mA[limit_i] = min(law.cap_low_mA[limit_i], law.used_mA[limit_i] - over_mA)
+
+
+cdef void delay_raises(law_t *law, int32_t limit_i, int64_t now_ns) noexcept nogil:
+    cdef circuit_t *circuit = &law.circuits[limit_i // N_KINDS]
+    cdef int32_t p, kind = limit_i % N_KINDS
+    for p in range(N_PHASES):
+        if kind == p or kind == KIND_POWER:
+            circuit.is_overloaded[p] = True
+            circuit.raise_after_ns[p] = now_ns + law.site.tuning.raise_delay_ns
+
+
+cdef void lift_to_minima(law_t *law) noexcept nogil:
+    """Let the high caps hold at least the minima of those admitted: a peak alone pauses nobody."""
+    cdef int32_t i, k
+    clear(law, law.used_mA)
+    for i in range(law.n_chargers):
+        if law.is_in[i]:
+            add_to(law, law.used_mA, i, law.charger_rows[i].min_mA)
+    for k in range(law.n_live):
+        law.cap_high_mA[law.live[k]] = max(law.cap_high_mA[law.live[k]], law.used_mA[law.live[k]])

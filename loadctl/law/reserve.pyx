@@ -1,0 +1,206 @@
+"""Reserve and proof: what each charger must be assumed able to draw, and when less may be believed.
+
+    event                                    setpoint          ceiling               acknowledged
+    write acknowledged                       the value         highest of both       yes
+    lower write refused or unanswered        the value         highest of both       no
+    raise refused or unanswered              unchanged         highest of both       no
+    any message unanswered                   unchanged         at least fallback     -, and silent
+    proof                                    unchanged         the setpoint          yes
+    disarmed                                 unchanged         at least rated        -
+
+A frame that was never sent changes nothing. The only way down is a proof. Events come from the border between the
+phases of a scan; time is always an argument.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from loadctl.law.layout cimport N_PHASES, N_SAMPLES, charger_t
+from loadctl.law.tables cimport (
+    CODE_BAD_FRAME, CODE_GOOD, CODE_NEVER, CODE_NO_ANSWER, CODE_NOT_SENT, charger_row_t, law_t,
+)
+
+cdef enum:
+    # A box may signal, and a car take, one percentage point of pilot duty more than asked:
+    # IEC 61851-1 table A.5, 0.6 A. What is drawn beyond the setpoint stays in the reserve all the same.
+    PILOT_TOLERANCE_mA = 600
+
+
+cdef void sent(
+    law_t *law, int32_t i, int32_t value_mA, int32_t code, int64_t at_ns
+) noexcept nogil:
+    """Take in what became of a setpoint write."""
+    cdef charger_t *charger = &law.chargers[i]
+    cdef int32_t before_mA = charger.setpoint_mA
+    if code == CODE_NOT_SENT or code == CODE_NEVER:
+        return
+    charger.ceiling_mA = max(charger.ceiling_mA, max(before_mA, value_mA))
+    if code == CODE_GOOD:
+        if value_mA != before_mA or not charger.is_acknowledged:
+            charger.acknowledged_at_ns = at_ns
+            charger.has_seen_above = False
+            charger.is_overdue = False
+        if value_mA > before_mA:
+            charger.raised_at_ns = at_ns
+            charger.has_raised = True
+            charger.was_paused = False
+        charger.setpoint_mA = value_mA
+        charger.is_acknowledged = True
+    else:
+        charger.setpoint_mA = min(before_mA, value_mA)
+        charger.is_acknowledged = False
+    if before_mA == 0 and charger.setpoint_mA > 0:
+        charger.on_since_ns = at_ns
+    charger.is_unproven = charger.ceiling_mA > charger.setpoint_mA
+    if code == CODE_NO_ANSWER or code == CODE_BAD_FRAME:
+        unanswered(law, i)
+    update_reserve(law, i, at_ns)
+
+
+cdef void unanswered(law_t *law, int32_t i) noexcept nogil:
+    """From the first unanswered message on a box may be on its way to its fallback."""
+    cdef charger_t *charger = &law.chargers[i]
+    charger.is_silent = True
+    raise_ceiling(charger, law.charger_rows[i].fallback_mA)
+    charger.reserve_mA = max(charger.reserve_mA, charger.ceiling_mA)
+
+
+cdef void answered_probe(law_t *law, int32_t i, int64_t at_ns) noexcept nogil:
+    """The box is back, at the probe's setpoint; its turn to be raised comes at its own offset."""
+    cdef charger_t *charger = &law.chargers[i]
+    if not charger.is_silent:
+        return
+    charger.is_silent = False
+    charger.raise_after_ns = at_ns + law.site.tuning.stagger_ns * (i + 1) // law.n_chargers
+
+
+cdef int32_t probe_mA(law_t *law, int32_t i) noexcept nogil:
+    """A probe never raises: the lower of the last setpoint and the failsafe current."""
+    return min(law.chargers[i].setpoint_mA, law.charger_rows[i].failsafe_mA)
+
+
+cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) noexcept nogil:
+    """From here on it may be commanded; its first setpoint is still to be written."""
+    cdef charger_t *charger = &law.chargers[i]
+    cdef charger_row_t *row = &law.charger_rows[i]
+    if charger.is_armed and not charger.is_silent:
+        return
+    raise_ceiling(charger, row.rated_mA)
+    charger.is_armed = True
+    charger.is_silent = False
+    charger.setpoint_mA = min(setpoint_mA, row.failsafe_mA) if has_setpoint else 0
+    charger.setpoint_mA = charger.setpoint_mA // row.step_mA * row.step_mA
+    if charger.setpoint_mA < row.min_mA:
+        charger.setpoint_mA = 0
+    charger.is_acknowledged = False
+    charger.is_unproven = True
+
+
+cdef void disarmed(law_t *law, int32_t i) noexcept nogil:
+    cdef charger_t *charger = &law.chargers[i]
+    charger.is_armed = False
+    raise_ceiling(charger, law.charger_rows[i].rated_mA)
+
+
+cdef void raise_ceiling(charger_t *charger, int32_t value_mA) noexcept nogil:
+    charger.ceiling_mA = max(charger.ceiling_mA, value_mA)
+    charger.is_unproven = charger.ceiling_mA > charger.setpoint_mA
+
+
+cdef void sampled(
+    law_t *law, int32_t i, const int32_t *draw_mA, int64_t at_ns
+) noexcept nogil:
+    """Keep a sample of the draw, by grid phase, and see whether it proves the setpoint."""
+    cdef charger_t *charger = &law.chargers[i]
+    cdef int32_t p, slot = (charger.sample_i + 1) % N_SAMPLES
+    cdef int32_t highest_mA = 0
+    charger.sample_i = slot
+    charger.n_samples = min(charger.n_samples + 1, <int32_t>N_SAMPLES)
+    charger.sample_at_ns[slot] = at_ns
+    for p in range(N_PHASES):
+        charger.sample_mA[slot * N_PHASES + p] = draw_mA[p]
+        charger.draw_mA[p] = draw_mA[p]
+        highest_mA = max(highest_mA, draw_mA[p])
+    if charger.is_acknowledged and charger.is_unproven and at_ns > charger.acknowledged_at_ns:
+        judge_sample(law, i, highest_mA, at_ns)
+    update_reserve(law, i, at_ns)
+
+
+cdef void judge_sample(
+    law_t *law, int32_t i, int32_t highest_mA, int64_t at_ns
+) noexcept nogil:
+    cdef charger_t *charger = &law.chargers[i]
+    cdef bint is_late = at_ns - charger.acknowledged_at_ns >= follow_ns(law, i)
+    if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
+        charger.has_seen_above = True
+        charger.is_overdue = is_late
+    elif charger.has_seen_above or is_late:
+        prove(charger)
+
+
+cdef void prove_by_time(law_t *law, int64_t now_ns) noexcept nogil:
+    """Believe a setpoint that cannot be measured after twice the follow time."""
+    cdef charger_t *charger
+    cdef int32_t i
+    for i in range(law.n_chargers):
+        charger = &law.chargers[i]
+        if not (charger.is_unproven and charger.is_acknowledged and charger.is_armed):
+            continue
+        if charger.is_silent or charger.has_seen_above:
+            continue
+        if now_ns - charger.acknowledged_at_ns >= 2 * follow_ns(law, i):
+            prove(charger)
+
+
+cdef void prove(charger_t *charger) noexcept nogil:
+    charger.ceiling_mA = charger.setpoint_mA
+    charger.is_unproven = False
+    charger.has_seen_above = False
+    charger.is_overdue = False
+
+
+cdef int64_t follow_ns(law_t *law, int32_t i) noexcept nogil:
+    return law.charger_rows[i].hold_ns + law.site.tuning.car_follow_ns
+
+
+cdef void update_reserves(law_t *law, int64_t now_ns) noexcept nogil:
+    cdef int32_t i
+    for i in range(law.n_chargers):
+        update_reserve(law, i, now_ns)
+
+
+cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
+    """The highest of setpoints not disproved and the draw over the meters' lag; rated where nothing is known."""
+    cdef charger_row_t *row = &law.charger_rows[i]
+    cdef charger_t *charger = &law.chargers[i]
+    cdef int32_t p, low_mA = 0, high_mA = 0
+    if row.is_isolated:
+        charger.reserve_mA = 0
+        return
+    charger.reserve_mA = max(charger.setpoint_mA, charger.ceiling_mA)
+    if not charger.is_armed:
+        charger.reserve_mA = max(charger.reserve_mA, row.rated_mA)
+    if row.has_measured_current:
+        for p in range(N_PHASES):
+            draw_between(law, i, now_ns - row.meter_lag_ns, now_ns, p, &low_mA, &high_mA)
+            charger.reserve_mA = max(charger.reserve_mA, high_mA)
+
+
+cdef bint draw_between(
+    law_t *law, int32_t i, int64_t from_ns, int64_t to_ns, int32_t phase, int32_t *low_mA, int32_t *high_mA
+) noexcept nogil:
+    """Extremes of the samples from the last one at or before `from_ns` to the newest.
+
+    True when they cover the whole span: one at or before its begin, one at or after its end.
+    """
+    cdef charger_t *charger = &law.chargers[i]
+    cdef int32_t k, slot, value_mA
+    low_mA[0] = 0
+    high_mA[0] = 0
+    for k in range(charger.n_samples):
+        slot = (charger.sample_i - k + N_SAMPLES) % N_SAMPLES
+        value_mA = charger.sample_mA[slot * N_PHASES + phase]
+        low_mA[0] = value_mA if k == 0 else min(low_mA[0], value_mA)
+        high_mA[0] = max(high_mA[0], value_mA)
+        if charger.sample_at_ns[slot] <= from_ns:
+            return charger.sample_at_ns[charger.sample_i] >= to_ns
+    return False

@@ -1,0 +1,115 @@
+"""What the rules work on: the plant block seen as structs, the static tables, and the work space of a call.
+
+Static rows are filled once by `_core`. Work arrays hold nothing from one call to the next: each rule
+writes what it reads. Only pointers and tables; no state of the plant may ever live here.
+
+A limit is one number that a sum of currents may not pass. Circuit c owns limits c * N_KINDS + kind.
+A member is one limit that a charger counts in, with how often (power: once per phase it uses).
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from loadctl.law.layout cimport (
+    N_KINDS, N_PEAKS, N_PHASES, N_SAMPLES, charger_t, circuit_t, meter_t, site_t,
+)
+
+cdef enum:
+    NONE = -1               # no parent, no meter, no limit
+    KIND_POWER = 3
+    KIND_PAIRS = 4          # (L1, L2), (L1, L3), (L2, L1), (L2, L3), (L3, L1), (L3, L2)
+    N_LOAD_KINDS = 4        # phases and power: the kinds that background counts in
+
+cdef enum Code:             # hw.wire.Code
+    CODE_NEVER = 0
+    CODE_GOOD = 1
+    CODE_NO_ANSWER = 2
+    CODE_BAD_FRAME = 3
+    CODE_REFUSED = 4
+    CODE_NOT_SENT = 5
+    CODE_IMPLAUSIBLE = 6
+
+cdef enum State:            # IEC 61851; D counts as C
+    STATE_UNKNOWN = 0
+    STATE_A = 1
+    STATE_B = 2
+    STATE_C = 3
+    STATE_D = 4
+
+ctypedef struct circuit_row_t:
+    int32_t parent
+    int32_t meter
+    int32_t is_dynamic
+    int32_t counts_export
+    int32_t limit_mA[3]
+    int32_t background_mA[3]    # declared worst case
+    int32_t margin_mA
+    int64_t power_limit_mA      # sum over the phases, at the site's voltage
+    int32_t unbalance_mA
+    int32_t bounds_above        # its meter is as quick as those above it: its reading bounds draws there
+
+ctypedef struct member_t:
+    int32_t limit_i
+    int32_t count
+
+ctypedef struct charger_row_t:
+    int32_t circuit
+    int32_t n_phases
+    int32_t phases[3]           # grid phase of terminals 1, 2, 3
+    int32_t min_mA              # on the step grid
+    int32_t max_mA              # on the step grid
+    int32_t step_mA
+    int32_t failsafe_mA         # on the step grid
+    int32_t fallback_mA
+    int32_t rated_mA
+    int32_t priority
+    int32_t weight
+    int32_t never_pause
+    int32_t is_isolated
+    int32_t has_measured_current
+    int32_t first_member
+    int32_t n_members
+    int64_t hold_ns
+    int64_t min_change_ns
+    int64_t meter_lag_ns        # longest of the meters above it
+
+ctypedef struct law_t:
+    # the plant block
+    site_t *site
+    circuit_t *circuits
+    meter_t *meters
+    charger_t *chargers
+    # static
+    int32_t n_circuits
+    int32_t n_meters
+    int32_t n_chargers
+    int32_t n_limits
+    circuit_row_t *circuit_rows
+    charger_row_t *charger_rows
+    int64_t *meter_lags_ns
+    member_t *members
+    int32_t n_live
+    int32_t *live               # the limits that any charger counts in
+    int32_t *by_rank            # chargers by tier, highest first, then file order
+    # work: per limit
+    int64_t *cap_low_mA         # what candidates may draw together, by the lowest background
+    int64_t *cap_high_mA        # ... by the held background
+    int64_t *used_mA            # minima held, reserves held, room left: by rule
+    int64_t *late_mA            # takes sent that may still be followed
+    int64_t *slack_fx           # share: what rising chargers may draw together
+    int64_t *slope              # share: sum of count * weight of rising chargers
+    int64_t *level_fx           # share: whole part of slack / slope
+    int64_t *level_rest         # share: remainder of slack / slope
+    # work: per circuit phase
+    int64_t *draw_low_mA
+    int64_t *draw_high_mA
+    # work: per charger
+    int64_t *x_fx               # share, in parts of a mA
+    int32_t *x_mA               # share, on the step grid
+    int32_t *blocked_by         # limit that stopped it, or NONE: its own maximum
+    int32_t *blocked_low_by     # ... in the share by the lowest background
+    int32_t *refused_by         # limit that has no room for its minimum, or NONE
+    int32_t *phase_of_share     # share: waiting, rising, frozen
+    int32_t *is_in              # admitted, or asking, for the rule at work
+    int32_t *order
+    int32_t *starts
+    int32_t *stops

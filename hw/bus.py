@@ -176,7 +176,7 @@ class Bus:
         words = self._why_not(device, exchange, now_ns, start_at_ns, latest_start_ns)
         if words:
             device.counters.not_sent += 1
-            device.counters.last_error = words
+            device.counters.last_not_sent = words
             return Reply(Code.NOT_SENT, b"", 0, now_ns, now_ns)
         port = self._port
         port.prepare(exchange, start_at_ns, latest_start_ns, deadline_ns, patience.timeout_ns)
@@ -240,11 +240,12 @@ class Bus:
 
     def _code_of(self, exc: BaseException, device: _Device) -> Code:
         """Name an error of the wire; an error of the port itself closes it."""
+        if isinstance(exc, NotSent):
+            device.counters.last_not_sent = str(exc)
+            return Code.NOT_SENT
         device.counters.last_error = str(exc)
         if isinstance(exc, DeviceRefused):
             return Code.REFUSED
-        if isinstance(exc, NotSent):
-            return Code.NOT_SENT
         if isinstance(exc, NoAnswer):
             return Code.NO_ANSWER
         if isinstance(exc, BadFrame | minimalmodbus.ModbusException):
@@ -288,16 +289,14 @@ class Bus:
 
     def _start_at_ns(self, device: _Device, patience: Patience, now_ns: int) -> int:
         """Find the first moment at which silence, gaps and drain are over."""
-        own_gap_ns = patience.gap_ns
         if patience.gap_on_bus:
             self._gap_on_bus_ns = max(self._gap_on_bus_ns, patience.gap_ns)
-            own_gap_ns = 0
         silence_ns = max(self.line.silent_ns, self._gap_on_bus_ns)
         return max(
             now_ns,
             self._free_at_ns + silence_ns,
             self._drained_at_ns + self.line.silent_ns,
-            device.free_at_ns + own_gap_ns,
+            device.free_at_ns + patience.gap_ns,
         )
 
     def _overridden(self, patience: Patience) -> Patience:

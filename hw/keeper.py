@@ -8,6 +8,7 @@ thread.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import termios
 import threading
@@ -139,8 +140,6 @@ class PortKeeper:
             self.open()
             self.n_reopened += 1
         except BusError as exc:
-            exc.__traceback__ = None
-            exc.__cause__ = exc.__context__ = None
             self.last_error = str(exc)
 
     def _look_in(self, opening: _Opening) -> None:
@@ -175,7 +174,5 @@ class PortKeeper:
 
 def close_quietly(old: SerialLike) -> None:
     """Close a port that may be gone already."""
-    try:
+    with contextlib.suppress(OSError, termios.error):
         old.close()
-    except (OSError, termios.error) as exc:
-        exc.__traceback__ = None

@@ -112,7 +112,7 @@ class Port:
             raise NotSent(f"port {self.port}: closed")
         self._wait_for_silence(serial)
         if self._fd is not None and not select.select((), (self._fd,), (), 0)[1]:
-            raise OSError(f"port {self.port}: takes no more bytes")
+            raise OSError("takes no more bytes")
         if not self._has_slow_purge:
             flush_input(serial)
         now_ns = self._clock.now_ns()
@@ -126,7 +126,7 @@ class Port:
         end_ns = now_ns + self._line.bytes_ns(len(request))
         self.sent_at_ns = max(end_ns, self._clock.now_ns())
         if n_written is not None and n_written != len(request):
-            raise OSError(f"port {self.port}: took {n_written} of {len(request)} bytes")
+            raise OSError(f"took {n_written} of {len(request)} bytes")
 
     def read(self, size: int) -> bytes:
         """Receive a reply of `size` bytes; an exception reply ends it at once."""

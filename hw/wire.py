@@ -157,6 +157,7 @@ class DeviceCounters:
     not_sent: int = 0
     worst_turnaround_ns: int = 0  # of replies that came
     last_error: str = ""  # of the last exchange that failed; stays when the device is well again
+    last_not_sent: str = ""  # what held back the last one that was not sent
 
 
 class Wire(Protocol):
@@ -170,8 +171,9 @@ class Wire(Protocol):
         """One exchange that is over by `deadline_ns` (absolute) whatever the device does.
 
         Sends nothing and answers NOT_SENT when what the plan counts for it (silence or gap still
-        due, request, turnaround, reply) does not fit before the deadline, and when a late reply to
-        an earlier unanswered read could be taken for the reply to this one.
+        due, request, turnaround, reply) does not fit before the deadline, when the device failed in
+        this scan already, and when a late reply to an earlier unanswered read could be taken for
+        the reply to this one.
         """
         ...
 

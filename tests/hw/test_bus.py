@@ -173,7 +173,7 @@ def test_device_that_failed_gets_no_second_exchange_in_this_scan() -> None:
     ended_at_ns = rig.clock.at_ns
     reply = rig.ask(WRITE_6)
     assert reply == Reply(Code.NOT_SENT, b"", 0, ended_at_ns, ended_at_ns)
-    assert rig.bus.counters(1).last_error == "failed in this scan already"
+    assert rig.bus.counters(1).last_not_sent == "failed in this scan already"
     rig.bus.new_scan()
     assert rig.ask(WRITE_6).code == Code.NO_ANSWER
     assert len(rig.serial.requests) == 2
@@ -215,6 +215,7 @@ def test_deadline_while_receiving_ends_the_exchange() -> None:
 def test_truncated_reply_is_given_up_a_reply_after_the_timeout() -> None:
     rig = replying((5 * MS, READ_REPLY[:3]))
     assert rig.ask(READ).ended_at_ns == T0 + REQUEST_ns + 80 * MS + LINE.bytes_ns(11)
+    assert rig.bus.counters(1).last_error == "3 of 11 bytes came"
 
 
 def test_wake_after_the_latest_start_sends_nothing() -> None:
@@ -284,8 +285,10 @@ def test_gap_on_the_bus_holds_every_message() -> None:
 def test_gap_that_does_not_fit_before_the_deadline_sends_nothing() -> None:
     slow = Patience(10 * MS, 80 * MS, gap_ns=100 * MS, gap_on_bus=False)
     rig = VirtualBus(well)
-    rig.ask(READ, slow)
-    assert rig.ask(READ, slow, within_ns=100 * MS).code == Code.NOT_SENT
+    ended_at_ns = rig.ask(READ, slow).ended_at_ns
+    reply = rig.ask(READ, slow, within_ns=100 * MS)
+    assert (reply.code, reply.ended_at_ns) == (Code.NOT_SENT, ended_at_ns)
+    assert rig.bus.counters(1).last_not_sent == "does not fit before the deadline"
 
 
 def test_input_is_flushed_immediately_before_the_first_byte() -> None:

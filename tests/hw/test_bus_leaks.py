@@ -58,6 +58,18 @@ def test_failures_in_thousands_leave_no_objects_and_no_memory(arrivals, code: Co
     assert resident_KiB() - memory_KiB < 512
 
 
+def test_error_that_somebody_keeps_holds_no_frames() -> None:
+    kept = OSError("unplugged")
+
+    def fail(size: int) -> bytes:
+        raise kept
+
+    rig = VirtualBus(lambda request: [])
+    rig.serial.read = fail  # type: ignore[method-assign]
+    assert rig.ask(READ).code == Code.NO_ANSWER
+    assert kept.__traceback__ is None
+
+
 @pytest.mark.usefixtures("collector_off")
 def test_lost_port_tried_for_hours_leaves_no_objects() -> None:
     attempts = []

@@ -141,6 +141,16 @@ def test_pty_unplugged_while_waiting_for_the_reply_is_no_answer(link: Path) -> N
     bus.close()
 
 
+def test_pty_silent_device_is_given_up_at_its_timeout_not_at_the_deadline(link: Path) -> None:
+    with PtyDevice(link, lambda request: [(0, b"\x01")]):
+        bus = make_bus(link)
+        bus.open()
+        reply = ask(bus)
+        assert reply.code == Code.BAD_FRAME
+        assert 80 * MS < reply.ended_at_ns - reply.begun_at_ns < 300 * MS
+        bus.close()
+
+
 # losing and re-opening, in virtual time
 
 
@@ -182,7 +192,7 @@ def test_write_that_takes_part_of_the_request_is_no_answer() -> None:
     rig = VirtualBus(well)
     rig.serial.write = lambda data: 3  # type: ignore[method-assign]
     assert rig.ask(READ).code == Code.NO_ANSWER
-    assert rig.bus.last_error == "port fake: port fake: took 3 of 8 bytes"
+    assert rig.bus.last_error == "port fake: took 3 of 8 bytes"
 
 
 # opening and locking
@@ -273,6 +283,16 @@ def test_lock_that_was_inherited_is_moved_to_the_port_that_comes_back(
         with pytest.raises(BusError, match="locked by another program"):
             lock_port(str(link), tmp_path)
         bus.close()
+        os.close(lock_port(str(link), tmp_path))
+
+
+def test_lock_is_given_up_when_the_port_does_not_open(link: Path, tmp_path: Path) -> None:
+    def fail():
+        raise OSError(5, "Input/output error")
+
+    with PtyDevice(link, well):
+        with pytest.raises(BusError, match="Input/output error"):
+            make_bus(link, lock_dir=tmp_path, opener=fail).open()
         os.close(lock_port(str(link), tmp_path))
 
 

@@ -43,7 +43,7 @@ class SlaveLine:
         self.plant = plant
         self.judge = judge
         self.devices = {device.address: device for device in devices}
-        self._faults = faults
+        self.faults = faults
         self._slots = plant.board.slots
         self._bus_at = plant.board.bus(bus_i)
         self._is_keeper = bus_i == 0
@@ -57,7 +57,7 @@ class SlaveLine:
         if device is None:
             self._slots[self._bus_at + IGNORED] += 1
             return None
-        fate = self._faults.fate(request, now_ns)
+        fate = self.faults.fate(request, now_ns)
         if fate.loses_request:
             self._slots[self._bus_at + LOST] += 1
             return None

@@ -7,7 +7,8 @@ registers and no clock; the time is always an argument.
 What a car does:
     offered more than it draws     after `rise_ns` (after `wake_ns` from a standstill) it goes to
                                    what is offered at that moment
-    told less than it draws        after `follow_ns` it goes to what is offered at that moment
+    told less than it draws        after `follow_ns` it goes there, or to what is offered by then
+                                   where that is more
     told less, but still more      it may rise to the older offer for another BELIEF_ns
     than it draws
     offered less than 6 A          draws nothing

@@ -54,13 +54,17 @@ class VirtualWire:
         self._clock = clock
         self._local_ns = clock.now_ns()
         self._busy_until_ns = clock.now_ns() - line.silent_ns
-        self._drained_at_ns = 0
+        self._drained_at_ns = self._busy_until_ns
         self._bus_gap_ns = 0
         self._last_to_ns: dict[int, int] = {}
         self._struck: set[int] = set()  # no answer in this scan
         self._late: dict[int, LateReplies] = defaultdict(lambda: LateReplies(late_ns))
         self._counters: dict[int, DeviceCounters] = defaultdict(DeviceCounters)
         self._in_flight: list[_Arrival] = []
+
+    @property
+    def is_open(self) -> bool:
+        return True
 
     def now_ns(self) -> int:
         return max(self._local_ns, self._clock.now_ns())
@@ -106,7 +110,7 @@ class VirtualWire:
         """When the next request may begin: silence, gaps, and the line drained after a failure."""
         bus_gap_ns = max(self._bus_gap_ns, patience.gap_ns if patience.gap_on_bus else 0)
         free_ns = self._busy_until_ns + max(self.line.silent_ns, bus_gap_ns)
-        if address in self._last_to_ns and not patience.gap_on_bus:
+        if address in self._last_to_ns:
             free_ns = max(free_ns, self._last_to_ns[address] + patience.gap_ns)
         return max(free_ns, self._drained_at_ns + self.line.silent_ns)
 
@@ -160,7 +164,7 @@ class VirtualRunner:
         """Every job starts now; now is then when the last of them is through."""
         for job in jobs:
             job()
-        self._clock.sleep_until(max(wire.now_ns() for wire in self._wires))
+        self._clock.sleep_until(max((wire.now_ns() for wire in self._wires), default=0))
 
 
 class VirtualSite:

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from hw.devices import parse_map
+from hw.sim.scenario import Scenario
+from hw.sim.virtual import VirtualClock, VirtualSite
+from loadctl._core import Core
+from loadctl.events import Event
+from loadctl.field import Field
+from loadctl.gate import Gate
+from loadctl.image import Reader, Writer
+from loadctl.modes import Modes
+from loadctl.pacer import Pacer
+from loadctl.plan import make_plan
+from loadctl.scan import Scan
 from loadctl.tables import (
     BusRow,
     ChargerRow,
@@ -16,6 +29,7 @@ from loadctl.tables import (
 
 S_ns = 1_000_000_000
 MS_ns = 1_000_000
+START_ns = 1_000 * S_ns
 
 
 def circuit_row(name: str, **changes: Any) -> CircuitRow:
@@ -122,3 +136,78 @@ def tables_of(
         maps=maps or {},
         site_hash="0123456789abcdef",
     )
+
+
+class RigClock:
+    """The clock of a scan on virtual time; `suspended_ns` is how far BOOTTIME is ahead."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.suspended_ns = 0
+        self.stalls: dict[int, int] = {}  # wake time asked for -> how much too late it comes
+
+    def now_ns(self) -> int:
+        return self.clock.now_ns()
+
+    def boottime_ns(self) -> int:
+        return self.clock.now_ns() + self.suspended_ns
+
+    def sleep_until(self, until_ns: int) -> int:
+        self.clock.sleep_until(until_ns + self.stalls.pop(until_ns, 0))
+        return self.clock.now_ns()
+
+
+class VirtualRig:
+    """A whole scan on simulated buses in virtual time: real core, gate, plan, image and bytes."""
+
+    def __init__(self, tables: Tables, scenario: Scenario, directory: Path) -> None:
+        self.tables = tables
+        self.site = VirtualSite(tables, scenario, START_ns)
+        self.clock = RigClock(self.site.clock)
+        self.maps = {name: parse_map(raw, name) for name, raw in tables.maps.items()}
+        self.plan = make_plan(tables, self.maps)
+        self.core = Core(tables)
+        self.image_path = directory / "image"
+        self.image = Writer(
+            self.image_path,
+            len(tables.buses),
+            len(tables.circuits),
+            len(tables.meters),
+            len(tables.chargers),
+            self.core.plant_bytes,
+            0,
+            tables.site.period_ns,
+        )
+        self.core.attach(self.image.plant)
+        self.gate = Gate(tables)
+        self.field = Field(
+            tables,
+            self.maps,
+            self.plan,
+            self.site.wires,
+            self.site.runner,
+            self.core,
+            self.gate,
+            self.image,
+        )
+        self.pacer = Pacer(tables.site.period_ns, START_ns)
+        self.modes = Modes(tables.site.missed_limit, tables.tuning.healthy_scans)
+        self.scan = Scan(self.field, self.core, self.image, self.clock, self.pacer, self.modes)
+
+    def pass_one(self) -> None:
+        """One pass of the loop, with its wake."""
+        self.scan.run_once()
+
+    def run_for(self, span_ns: int) -> None:
+        until_ns = self.clock.now_ns() + span_ns
+        while self.pacer.grid_at_ns < until_ns:
+            self.pass_one()
+
+    def snapshot(self) -> dict[str, Any]:
+        return Reader(self.image_path).snapshot()
+
+    def events(self, kind: Event) -> list[dict[str, Any]]:
+        return [event for event in self.snapshot()["events"] if event["kind"] == kind]
+
+    def setpoints_mA(self) -> list[int]:
+        return [charger["setpoint_mA"] for charger in self.snapshot()["chargers"]]

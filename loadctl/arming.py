@@ -1,0 +1,106 @@
+"""Arming: what a charger must hold before it is granted anything, walked one exchange at a time.
+
+Owns where one charger stands on that walk. No I/O: `exchange` says what to send next, `done` takes
+what became of it. Runs in the I/O thread of the charger's bus, in time that a scan leaves over.
+
+    stage       exchange                            good                        anything else
+    CHECK       read a register of the list         as wanted: next register    FAILED if refused,
+                                                    else WRITE                  else again
+    WRITE       write what is wanted                VERIFY                      FAILED if refused,
+                                                                                else CHECK again
+    VERIFY      read it back                        as wanted: next register    FAILED if refused,
+                                                    else FAILED                 else again
+    SETPOINT    read the setpoint register          ARMED                       FAILED if refused,
+                                                                                else again
+    FAILED      none until `RETRY_ns` later         -> CHECK of the first register
+    ARMED       none; after the link was lost       -> CHECK of the first register
+
+A register is written only when it differs (some wear) and is never written again without a check.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from hw.devices import ArmingStep
+from hw.wire import Code, Exchange
+
+RETRY_ns = 60_000_000_000  # a register that does not take its value may be worn by every try
+
+
+class Stage(IntEnum):
+    CHECK = 0
+    WRITE = 1
+    VERIFY = 2
+    SETPOINT = 3
+    ARMED = 4
+    FAILED = 5
+
+
+class Arming:
+    """The walk of one charger. `read_setpoint` is None where the register cannot be read."""
+
+    def __init__(self, steps: list[ArmingStep], read_setpoint: Exchange | None) -> None:
+        self.steps = steps
+        self.read_setpoint = read_setpoint
+        self.setpoint_payload: bytes | None = None  # of the last good read of the setpoint
+        self.retry_at_ns = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again: at start, and after every recovery of the link."""
+        self.step_i = 0
+        self.stage = Stage.CHECK
+        self._enter_step()
+
+    @property
+    def is_armed(self) -> bool:
+        return self.stage is Stage.ARMED
+
+    def exchange(self, now_ns: int) -> Exchange | None:
+        """What to send next; None when there is nothing to do now."""
+        if self.stage is Stage.FAILED and now_ns >= self.retry_at_ns:
+            self.restart()
+        if self.stage in (Stage.CHECK, Stage.VERIFY):
+            return self.steps[self.step_i].read
+        if self.stage is Stage.WRITE:
+            return self.steps[self.step_i].write
+        if self.stage is Stage.SETPOINT:
+            return self.read_setpoint
+        return None
+
+    def done(self, code: Code, payload: bytes, now_ns: int) -> None:
+        """Move on by what became of the exchange. A frame that never left changes nothing."""
+        if code is Code.NOT_SENT:
+            return
+        if code is Code.REFUSED:
+            self._fail(now_ns)
+        elif code is not Code.GOOD:
+            self.stage = Stage.CHECK if self.stage is Stage.WRITE else self.stage
+        elif self.stage is Stage.WRITE:
+            self.stage = Stage.VERIFY
+        elif self.stage is Stage.SETPOINT:
+            self.setpoint_payload = payload
+            self.stage = Stage.ARMED
+        else:
+            self._compared(payload, now_ns)
+
+    def _compared(self, payload: bytes, now_ns: int) -> None:
+        step = self.steps[self.step_i]
+        if payload == step.expected:
+            self.step_i += 1
+            self.stage = Stage.CHECK
+            self._enter_step()
+        elif self.stage is Stage.CHECK and step.write is not None:
+            self.stage = Stage.WRITE
+        else:
+            self._fail(now_ns)
+
+    def _enter_step(self) -> None:
+        if self.step_i < len(self.steps):
+            return
+        self.stage = Stage.ARMED if self.read_setpoint is None else Stage.SETPOINT
+
+    def _fail(self, now_ns: int) -> None:
+        self.stage = Stage.FAILED
+        self.retry_at_ns = now_ns + RETRY_ns

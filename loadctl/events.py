@@ -1,0 +1,56 @@
+"""What happens beside the plan: the kinds of event in the image's ring, and their words.
+
+Numbers are stored in the image and in recordings: a kind never changes its meaning. Pure; any
+process may use it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Event(IntEnum):
+    """The comment says what `who`, `first` and `second` hold; -1 or 0 where it says nothing."""
+
+    STARTED = 1
+    STOPPED = 2  # first: chargers left above min(last, failsafe), unacknowledged
+    MODE = 3  # first: before, second: after
+    OVERRUN = 4  # first: further periods skipped
+    SLEPT = 5  # first: seconds that the machine was suspended
+    CORE_FAULT = 6  # first: result code
+    CHARGER_SILENT = 10  # who: charger, first: code
+    CHARGER_BACK = 11  # who: charger
+    ARMED = 12  # who: charger
+    NOT_ARMED = 13  # who: charger, first: step of the arming list, second: code or 0
+    REFUSED = 14  # who: charger, first: setpoint in mA, second: exception code
+    GATE_DROP = 15  # who: charger, first: setpoint in mA
+    METER_SILENT = 20  # who: meter, first: code
+    METER_BACK = 21  # who: meter
+    SLOW_REPLY = 30  # who: device, first: us taken, second: us that the plan counts
+
+
+_WORDS = {
+    Event.STARTED: "scan started",
+    Event.STOPPED: "scan stopped; {first} chargers did not acknowledge their failsafe current",
+    Event.MODE: "mode {before} -> {after}",
+    Event.OVERRUN: "overrun, {first} further periods skipped",
+    Event.SLEPT: "the machine slept {first} s",
+    Event.CORE_FAULT: "the core answered {first}",
+    Event.CHARGER_SILENT: "{who} does not answer",
+    Event.CHARGER_BACK: "{who} answers again",
+    Event.ARMED: "{who} armed",
+    Event.NOT_ARMED: "{who} cannot be armed: setting {first}",
+    Event.REFUSED: "{who} refuses {first} mA (exception {second})",
+    Event.GATE_DROP: "the gate dropped {first} mA to {who}",
+    Event.METER_SILENT: "meter {who} gives no value",
+    Event.METER_BACK: "meter {who} is back",
+    Event.SLOW_REPLY: "{who} took {first} us, the plan counts {second} us",
+}
+
+
+def event_text(kind: int, who: str, first: int, second: int, modes: tuple[str, ...]) -> str:
+    """One line for a person; `who` is the name of the device."""
+    before, after = (modes[i] if 0 <= i < len(modes) else str(i) for i in (first, second))
+    return _WORDS[Event(kind)].format(
+        who=who, first=first, second=second, before=before, after=after
+    )

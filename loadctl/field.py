@@ -1,0 +1,338 @@
+"""The field: the phases of a scan over all buses, and what the core is told of them.
+
+Owns the barrier between the phases and the only way of a setpoint frame to the wire, which leads
+through the gate. Decides nothing about currents. The phases run in one thread per bus (`talk.py`);
+everything in this file runs in the scan's main thread while those are idle, in file order, so that
+the same answers lead to the same calls of the core.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hw.devices import DeviceMap, decode_setpoint, setpoint_floor_mA
+from hw.wire import Code, Line
+from loadctl._core import Core
+from loadctl.arming import Stage
+from loadctl.events import Event
+from loadctl.gate import Gate
+from loadctl.image import Writer
+from loadctl.plan import Plan
+from loadctl.stations import ChargerStation, MeterStation
+from loadctl.tables import Tables
+from loadctl.talk import BusTalk, FieldWire, Order, WriteResult
+
+STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
+BRING_DOWN_TRIES = 3
+
+
+class Runner(Protocol):
+    def run(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Run one job per bus side by side and return when all are done."""
+        ...
+
+
+class ThreadRunner:
+    """One thread per bus, for the life of the process."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._todo = [queue.SimpleQueue[Callable[[], None] | None]() for _ in names]
+        self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        before_bytes = threading.stack_size(STACK_BYTES)
+        self._threads = [
+            threading.Thread(target=self._work, args=(todo,), name=f"bus {name}", daemon=True)
+            for name, todo in zip(names, self._todo, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+        threading.stack_size(before_bytes)
+
+    def run(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Whatever a job raises is raised here, once all are done."""
+        for todo, job in zip(self._todo, jobs, strict=True):
+            todo.put(job)
+        errors = [self._done.get() for _ in jobs]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def close(self) -> None:
+        for todo in self._todo:
+            todo.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, todo: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+        while (job := todo.get()) is not None:
+            try:
+                job()
+            except BaseException as error:  # raised again by run(), in the main thread
+                self._done.put(error)
+            else:
+                self._done.put(None)
+
+
+class Field:
+    """All buses of a site. `base_ns` of a scan is the time that its deadlines count from."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        maps: dict[str, DeviceMap],
+        plan: Plan,
+        wires: Sequence[FieldWire],
+        runner: Runner,
+        core: Core,
+        gate: Gate,
+        image: Writer,
+    ) -> None:
+        self.plan = plan
+        self.runner = runner
+        self.core = core
+        self.gate = gate
+        self.image = image
+        self.base_ns = 0
+        rows = tables.buses
+        self.meters = [
+            MeterStation(i, row, maps[row.model], rows[row.bus])
+            for i, row in enumerate(tables.meters)
+        ]
+        self.chargers = [
+            ChargerStation(i, len(self.meters), row, maps[row.model], rows[row.bus])
+            for i, row in enumerate(tables.chargers)
+        ]
+        self.buses = [
+            BusTalk(
+                wire,
+                Line(rows[bus_i].baud, rows[bus_i].frame),
+                plan.buses[bus_i].n_status_per_scan,
+                [station for station in self.meters if station.row.bus == bus_i],
+                [station for station in self.chargers if station.row.bus == bus_i],
+                image,
+            )
+            for bus_i, wire in enumerate(wires)
+        ]
+
+    # the phases
+
+    def begin(self, base_ns: int) -> None:
+        self.base_ns = base_ns
+        self.gate.close()
+        for bus in self.buses:
+            bus.begin()
+
+    def read(self) -> None:
+        self._run([bus.read for bus in self.buses], self.base_ns + self.plan.read_end_ns)
+        for meter in sorted(result for bus in self.buses for result in bus.meter_results):
+            current_mA, power_W, voltage_mV = meter.values or (None, None, None)
+            self.core.meter_read(
+                meter.who, meter.code, current_mA, power_W, voltage_mV, meter.at_ns
+            )
+        for bus in self.buses:
+            bus.meter_results.clear()
+        self._tell_statuses()
+
+    def take(self) -> None:
+        """Send the core's decreases and one probe per bus, and tell it what became of each."""
+        for charger_i, setpoint_mA in self.core.takes():
+            if not self._order(charger_i, setpoint_mA):
+                self.core.take_done(charger_i, Code.NOT_SENT, self.base_ns)
+        self._order_probes()
+        self._run([bus.take for bus in self.buses], self.base_ns + self.plan.take_end_ns)
+        for result in self._written():
+            self.core.take_done(result.who, result.code, result.at_ns)
+        self._tell_refreshes()
+        self._tell_answers()
+
+    def look(self) -> None:
+        """Fill the time up to the give point with reads that help to judge the raises."""
+        for charger_i in self.core.looks():
+            station = self.chargers[charger_i]
+            self.buses[station.row.bus].looks.append(station)
+        self._run([bus.look for bus in self.buses], self.base_ns + self.plan.take_end_ns)
+        self._tell_statuses()
+        self._tell_answers()
+        self._tell_armed()
+
+    def give(self, may_raise: bool, end_ns: int) -> None:
+        """Send the raises that the core confirmed and the gate allows, then due refreshes."""
+        gives = self.core.gives() if may_raise else []
+        if gives:
+            self.gate.open(self.core.reserves_mA(), self.core.backgrounds_high_mA())
+        for charger_i, setpoint_mA in gives:
+            is_armed = self.chargers[charger_i].arming.is_armed
+            if not is_armed or not self._order(charger_i, setpoint_mA):
+                self.core.give_done(charger_i, Code.NOT_SENT, self.base_ns)
+        self._order_refreshes()
+        self._run([bus.give for bus in self.buses], end_ns)
+        for result in self._written():
+            self.core.give_done(result.who, result.code, result.at_ns)
+        self._tell_refreshes()
+        self._tell_answers()
+
+    def keep(self, now_ns: int) -> None:
+        """Write the state of links and arming into the image, with an event for what changed."""
+        for station in self.chargers:
+            if station.is_silent != station.was_silent:
+                station.was_silent = station.is_silent
+                kind = Event.CHARGER_SILENT if station.is_silent else Event.CHARGER_BACK
+                self.image.event(kind, station.index, 0, 0, now_ns)
+            self.image.device(station.device_i, station.is_silent, station.arming.stage)
+        for bus_i, bus in enumerate(self.buses):
+            n_silent = sum(station.is_silent for station in bus.chargers)
+            self.image.bus(bus_i, bus.busy_ns, bus.wire.is_open, n_silent)
+
+    # beside the scan
+
+    def disarm_all(self) -> None:
+        """Nothing that was set in the chargers is believed any more: arm them all again."""
+        for station in self.chargers:
+            station.arming.restart()
+            self._disarmed(station)
+
+    def bring_down(self, now_ns: Callable[[], int]) -> list[str]:
+        """Write min(last, failsafe) to every charger; the names of those that did not acknowledge.
+
+        A charger whose setpoint was never known is left alone: any value might raise it.
+        """
+        waiting = sorted(
+            (station for station in self.chargers if station.failsafe_mA is not None),
+            key=lambda station: (station.failsafe_mA or 0) - (station.sent_mA or 0),
+        )
+        for _ in range(BRING_DOWN_TRIES):
+            self.begin(now_ns())
+            for station in waiting:
+                self._put_down(station)
+            self._run([bus.send for bus in self.buses], self.base_ns + self.plan.period_ns)
+            acknowledged = {result.who for result in self._written() if result.code is Code.GOOD}
+            waiting = [station for station in waiting if station.index not in acknowledged]
+            if not waiting:
+                break
+        return [station.row.name for station in waiting]
+
+    def _put_down(self, station: ChargerStation) -> None:
+        setpoint_mA = station.failsafe_mA
+        if setpoint_mA is not None and self._passes_gate(station.index, setpoint_mA):
+            order = Order(station, setpoint_mA, station.setpoint(setpoint_mA))
+            self.buses[station.row.bus].orders.append(order)
+
+    # orders through the gate
+
+    def _order(self, charger_i: int, setpoint_mA: int) -> bool:
+        """Hand one setpoint to its bus; False when it may not be sent."""
+        station = self.chargers[charger_i]
+        if station.is_quiet or station.is_written:
+            return False
+        if not self._passes_gate(charger_i, setpoint_mA):
+            return False
+        bus = self.buses[station.row.bus]
+        bus.orders.append(Order(station, setpoint_mA, station.setpoint(setpoint_mA)))
+        station.is_written = True
+        return True
+
+    def _passes_gate(self, charger_i: int, setpoint_mA: int) -> bool:
+        if self.gate.allows(charger_i, setpoint_mA):
+            return True
+        self.image.gate_drop()
+        self.image.event(Event.GATE_DROP, charger_i, setpoint_mA, 0, self.base_ns)
+        return False
+
+    def _order_refreshes(self) -> None:
+        """Unchanged setpoints, those waiting longest first."""
+        due = [station for station in self.chargers if station.is_due(self.base_ns)]
+        for station in sorted(due, key=lambda station: station.written_at_ns):
+            setpoint_mA = station.sent_mA
+            if setpoint_mA is not None and self._passes_gate(station.index, setpoint_mA):
+                order = Order(station, setpoint_mA, station.setpoint(setpoint_mA))
+                self.buses[station.row.bus].refreshes.append(order)
+
+    def _order_probes(self) -> None:
+        """One silent charger per bus: its failsafe where it was armed, else its arming."""
+        for bus in self.buses:
+            station = bus.next_probe()
+            if station is None:
+                continue
+            if not station.was_armed:
+                bus.probe_station = station
+                continue
+            setpoint_mA = self.core.probe_mA(station.index)
+            if self._passes_gate(station.index, setpoint_mA):
+                bus.probe_order = Order(station, setpoint_mA, station.setpoint(setpoint_mA))
+
+    # what the core is told
+
+    def _run(self, jobs: list[Callable[[], None]], deadline_ns: int) -> None:
+        for bus in self.buses:
+            bus.deadline_ns = deadline_ns
+        self.runner.run(jobs)
+
+    def _written(self) -> list[WriteResult]:
+        """The results of orders, in the order of the site file; the gate is told what left."""
+        results = sorted(result for bus in self.buses for result in bus.write_results)
+        for bus in self.buses:
+            bus.write_results.clear()
+        for result in results:
+            self._note_left(result)
+        return results
+
+    def _note_left(self, result: WriteResult) -> None:
+        if result.code is not Code.NOT_SENT:
+            self.gate.left(result.who, result.setpoint_mA)
+
+    def _tell_refreshes(self) -> None:
+        """Unchanged setpoints and probes: the core knows the value of either."""
+        for result in sorted(result for bus in self.buses for result in bus.refresh_results):
+            self._note_left(result)
+            self.core.refreshed(result.who, result.code, result.at_ns)
+        for bus in self.buses:
+            bus.refresh_results.clear()
+
+    def _tell_statuses(self) -> None:
+        for result in sorted(
+            (result for bus in self.buses for result in bus.status_results),
+            key=lambda result: (result.who, result.at_ns),
+        ):
+            state, current_mA, setpoint_mA = result.values or (None, None, None)
+            self.core.charger_status(
+                result.who, result.code, state, current_mA, setpoint_mA, result.at_ns
+            )
+        for bus in self.buses:
+            bus.status_results.clear()
+
+    def _tell_answers(self) -> None:
+        for result in sorted(result for bus in self.buses for result in bus.answer_results):
+            self.core.charger_answered(result.who, result.code, result.at_ns)
+        for bus in self.buses:
+            bus.answer_results.clear()
+
+    def _tell_armed(self) -> None:
+        for station in self.chargers:
+            stage = station.arming.stage
+            if stage is Stage.ARMED and not station.was_armed and not station.is_silent:
+                self._armed(station)
+            if stage is Stage.FAILED and station.told_stage is not Stage.FAILED:
+                self.image.event(
+                    Event.NOT_ARMED, station.index, station.arming.step_i, 0, self.base_ns
+                )
+                self._disarmed(station)
+            station.told_stage = stage
+
+    def _armed(self, station: ChargerStation) -> None:
+        """Armed anew: what stands in its setpoint register is known now, or cannot be."""
+        payload = station.arming.setpoint_payload
+        found_mA = None if payload is None else decode_setpoint(station.map, payload)
+        setpoint_mA = None
+        if found_mA is not None:
+            self.gate.found(station.index, found_mA)
+            station.sent_mA = setpoint_mA = setpoint_floor_mA(station.map, found_mA)
+        station.was_armed = True
+        self.core.charger_armed(station.index, True, setpoint_mA)
+        self.image.event(Event.ARMED, station.index, 0, 0, self.base_ns)
+
+    def _disarmed(self, station: ChargerStation) -> None:
+        if station.was_armed:
+            station.was_armed = False
+            self.core.charger_armed(station.index, False, None)

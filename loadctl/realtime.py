@@ -1,0 +1,121 @@
+"""What makes a process punctual: each setting applied where it is allowed, and always reported.
+
+Owns the list of these settings; a refusal has a reason and never stops the scan. Called once, in
+the main thread, before the bus threads exist: they inherit scheduling and CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import gc
+import os
+import resource
+import struct
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+NOT_ASKED = 0
+APPLIED = 1
+REFUSED = 2
+
+SETTINGS = (
+    "SCHED_FIFO",
+    "CPU affinity",
+    "memory lock",
+    "CPU latency request",
+    "no garbage collection",
+    "switch interval",
+)
+
+FIFO_PRIORITY = 40  # above ordinary processes, below the guard and the kernel's interrupt threads
+SWITCH_INTERVAL_s = 0.0001
+DMA_LATENCY_PATH = "/dev/cpu_dma_latency"
+MCL_CURRENT, MCL_FUTURE = 1, 2
+CAP_IPC_LOCK = 14
+# Locking future pages under a small limit makes a later allocation fail, in the middle of a scan.
+MEMLOCK_ENOUGH_BYTES = 256 * 1024 * 1024
+
+
+class Applied(NamedTuple):
+    """What became of SETTINGS[i]: `error` is an errno when it was refused."""
+
+    state: int
+    error: int
+
+
+class RealTime:
+    """Holds what must stay open for a setting to last."""
+
+    def __init__(self) -> None:
+        self.latency_fd: int | None = None
+
+    def apply(self, fifo_priority: int, cpu: int | None) -> list[Applied]:
+        """In the order of SETTINGS. Priority 0 and no CPU are not asked for."""
+        fifo = os.sched_param(fifo_priority)
+        cpus = set() if cpu is None else {cpu}
+        return [
+            _tried(fifo_priority > 0, lambda: os.sched_setscheduler(0, os.SCHED_FIFO, fifo)),
+            _tried(bool(cpus), lambda: os.sched_setaffinity(0, cpus)),
+            _tried(True, lock_memory),
+            _tried(True, self._hold_latency),
+            _tried(True, stop_collector),
+            _tried(True, lambda: sys.setswitchinterval(SWITCH_INTERVAL_s)),
+        ]
+
+    def _hold_latency(self) -> None:
+        """The request lasts as long as the descriptor is open."""
+        fd = os.open(DMA_LATENCY_PATH, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, struct.pack("i", 0))
+        except OSError:
+            os.close(fd)
+            raise
+        self.latency_fd = fd
+
+
+def _tried(is_asked: bool, action: Callable[[], None]) -> Applied:
+    if not is_asked:
+        return Applied(NOT_ASKED, 0)
+    try:
+        action()
+    except OSError as error:
+        return Applied(REFUSED, error.errno or errno.EINVAL)
+    return Applied(APPLIED, 0)
+
+
+def lock_memory() -> None:
+    """Lock all pages, present and future."""
+    if not may_lock_memory():
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(MCL_CURRENT | MCL_FUTURE) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def may_lock_memory() -> bool:
+    """A capability lifts the limit; without it the limit must hold all that the scan may need."""
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("CapEff:"))
+    if int(line.split()[1], 16) >> CAP_IPC_LOCK & 1:
+        return True
+    soft_bytes, hard_bytes = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if hard_bytes == resource.RLIM_INFINITY or hard_bytes >= MEMLOCK_ENOUGH_BYTES:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard_bytes, hard_bytes))
+        return True
+    return soft_bytes == resource.RLIM_INFINITY
+
+
+def stop_collector() -> None:
+    """Nothing in the loop makes cycles; what exists now is never looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def words(what_i: int, state: int, error: int) -> str:
+    """One line for a person: "SCHED_FIFO: refused, Operation not permitted"."""
+    if state == REFUSED:
+        return f"{SETTINGS[what_i]}: refused, {os.strerror(error)}"
+    return f"{SETTINGS[what_i]}: {'applied' if state == APPLIED else 'not asked for'}"

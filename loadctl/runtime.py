@@ -1,0 +1,127 @@
+"""Where a running site keeps its files, and how a command finds it.
+
+Owns the runtime directory: one subdirectory per site with `lock` (held as long as the site runs),
+`tables.json` (the compiled site) and `image` (the process image). Runs in commands and at start,
+never in the scan loop.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadctl.errors import NotRunning, UsageError
+
+SYSTEM_DIR = Path("/run/loadctl")
+LOCK, TABLES, IMAGE = "lock", "tables.json", "image"
+SLUG_CHARS_MAX = 40
+
+
+def default_dir() -> Path:
+    """$XDG_RUNTIME_DIR/loadctl, else /run/loadctl."""
+    xdg = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(xdg) / "loadctl" if xdg else SYSTEM_DIR
+
+
+def search_dirs(runtime_dir: Path | None) -> list[Path]:
+    """Where a command looks: where it was told, else the user's directory and the system's."""
+    if runtime_dir is not None:
+        return [runtime_dir]
+    return list(dict.fromkeys([default_dir(), SYSTEM_DIR]))
+
+
+def slug(site_name: str) -> str:
+    """A directory name for a site: readable, and different for different names."""
+    plain = re.sub(r"[^a-z0-9]+", "-", site_name.lower()).strip("-")[:SLUG_CHARS_MAX]
+    if plain == site_name:
+        return plain
+    return f"{plain}-{hashlib.sha256(site_name.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+@dataclass(frozen=True, slots=True)
+class SiteDir:
+    """The subdirectory of one site."""
+
+    path: Path
+
+    @property
+    def tables(self) -> Path:
+        return self.path / TABLES
+
+    @property
+    def image(self) -> Path:
+        return self.path / IMAGE
+
+    def is_locked(self) -> bool:
+        """Whether a site runs here: its lock lives exactly as long as its processes."""
+        try:
+            fd = os.open(self.path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+
+def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
+    """Make the directory of a site and take its lock; the descriptor holds it.
+
+    What an earlier run left behind is removed: a status must not take it for this one.
+    """
+    site_dir = SiteDir(runtime_dir / slug(site_name))
+    try:
+        site_dir.path.mkdir(parents=True, exist_ok=True, mode=0o755)
+        fd = os.open(site_dir.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UsageError(
+            f"runtime directory {site_dir.path}: {error.strerror}; choose one with --runtime-dir"
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise UsageError(
+            f"site {site_name!r} runs already (lock {site_dir.path / LOCK}); stop it first"
+        ) from None
+    for name in (TABLES, IMAGE):
+        (site_dir.path / name).unlink(missing_ok=True)
+    return site_dir, fd
+
+
+def running_sites(dirs: list[Path]) -> list[SiteDir]:
+    return [site_dir for site_dir in _site_dirs(dirs) if site_dir.is_locked()]
+
+
+def find_site(dirs: list[Path], site_name: str | None) -> SiteDir:
+    """The site of that name, or the one that runs; NotRunning says what was found instead."""
+    where = " and ".join(str(path) for path in dirs)
+    known = _site_dirs(dirs)
+    if site_name is not None:
+        wanted = [d for d in known if d.path.name in (slug(site_name), site_name)]
+        if not wanted:
+            names = ", ".join(d.path.name for d in known) or "none"
+            raise NotRunning(f"site {site_name!r} is not known under {where}; there are: {names}")
+        return wanted[0]
+    running = [site_dir for site_dir in known if site_dir.is_locked()]
+    if len(running) > 1:
+        names = ", ".join(site_dir.path.name for site_dir in running)
+        raise UsageError(f"several sites run under {where}: {names}; choose one with --site")
+    if running:
+        return running[0]
+    left = [site_dir for site_dir in known if site_dir.image.exists()]
+    if len(left) == 1:
+        return left[0]
+    raise NotRunning(f"no site runs under {where}")
+
+
+def _site_dirs(dirs: list[Path]) -> list[SiteDir]:
+    found = [path for top in dirs if top.is_dir() for path in sorted(top.iterdir())]
+    return [SiteDir(path) for path in found if (path / LOCK).exists()]

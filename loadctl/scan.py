@@ -1,0 +1,162 @@
+"""The scan: a fixed-period loop that reads, computes, writes and publishes, on one screen.
+
+Owns the order of a pass, the mode, and the way out. Runs in the main thread of its own process
+(`python -P -m loadctl.scan`). Touches no disk, logger or lock of another process; whatever leaves
+`step` as an exception leaves the process, after min(last, failsafe) was written.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from loadctl._core import Core
+from loadctl.errors import CoreFault
+from loadctl.events import Event
+from loadctl.field import Field
+from loadctl.image import SPANS, Writer
+from loadctl.modes import START, STOP, Modes
+from loadctl.pacer import Pacer
+from loadctl.units import NS_PER_S
+
+WAKE, READ, STEP, TAKE, LOOK, CONFIRM, GIVE, WHOLE = range(len(SPANS))
+
+
+class ScanClock(Protocol):
+    """The kernel's clocks, or virtual ones."""
+
+    def now_ns(self) -> int: ...
+    def boottime_ns(self) -> int: ...
+    def sleep_until(self, until_ns: int) -> int:
+        """The time right after the wake."""
+        ...
+
+
+class Scan:
+    """One site. `run` paces `step`."""
+
+    def __init__(
+        self, field: Field, core: Core, image: Writer, clock: ScanClock, pacer: Pacer, modes: Modes
+    ) -> None:
+        self.field = field
+        self.core = core
+        self.image = image
+        self.clock = clock
+        self.pacer = pacer
+        self.modes = modes
+        self.plan = field.plan
+        self.scans = self.missed = self.skipped = 0
+        self.is_late = False  # this scan began a period late or later
+        self.must_stop = False
+        self.mode = START  # as the core was told
+        self.suspended_ns = clock.boottime_ns() - clock.now_ns()
+        self.mark_ns = clock.now_ns()
+        core.set_mode(START)
+
+    def step(self, now_ns: int) -> None:
+        """One pass. `now_ns` is the only time that the control law sees."""
+        self.field.begin(now_ns)
+        self.field.read()  # what does not answer keeps its value, which ages
+        self._timed(READ)
+        self._good(self.core.step(now_ns))  # the whole control law; no I/O, no clock
+        self._timed(STEP)
+        self.field.take()  # every decrease first, on all buses
+        self._timed(TAKE)
+        self.field.look()  # draws that the raises are judged by; then arming
+        self._timed(LOOK)
+        self._good(self.core.confirm(now_ns))  # what was not acknowledged keeps its reserve
+        self._timed(CONFIRM)
+        self.clock.sleep_until(now_ns + self.plan.give_at_ns)
+        self.mark_ns = self.clock.now_ns()
+        self.field.give(*self._give_terms(now_ns))  # what is still covered, then refreshes
+        self._timed(GIVE)
+        self._keep(now_ns)  # only here: a completed pass is the only proof of life
+
+    def run(self) -> None:
+        """Pass after pass on the grid, until told to stop."""
+        while not self.must_stop:
+            self.run_once()
+
+    def run_once(self) -> None:
+        """Sleep until the grid point, then one pass."""
+        grid_at_ns = self.pacer.grid_at_ns
+        woke_at_ns = self.clock.sleep_until(grid_at_ns)
+        late = self.pacer.woke(woke_at_ns)
+        self._count(late.n_missed, late.n_skipped, woke_at_ns)
+        self.is_late = late.n_missed > 0
+        self.image.span(WAKE, max(0, woke_at_ns - grid_at_ns))
+        self.mark_ns = woke_at_ns
+        self._note_suspend(woke_at_ns)
+        self.step(woke_at_ns)
+
+    def bring_down(self, now_ns: int) -> list[str]:
+        """Leave every charger at min(last, failsafe); the names of those that did not answer."""
+        unacknowledged = self.field.bring_down(self.clock.now_ns)
+        self.image.event(Event.STOPPED, -1, len(unacknowledged), 0, now_ns)
+        self.image.scan(now_ns, self.scans, self.missed, self.skipped, STOP)
+        self.image.publish(self.clock.now_ns())
+        return unacknowledged
+
+    def _give_terms(self, now_ns: int) -> tuple[bool, int]:
+        """Whether raises may leave, and when the phase ends. A scan that cannot be complete at its
+        next grid point gives nothing."""
+        next_at_ns = self.pacer.next_at_ns
+        end_ns = now_ns + self.plan.give_end_ns
+        may_raise = not self.is_late and end_ns <= next_at_ns and self.mark_ns < end_ns
+        return may_raise, min(end_ns, next_at_ns)
+
+    def _keep(self, now_ns: int) -> None:
+        """Count the pass, choose the mode of the next, publish, and beat if it was in time."""
+        ended_at_ns = self.clock.now_ns()
+        self.image.span(WHOLE, ended_at_ns - now_ns)
+        pace = self.pacer.completed(ended_at_ns)
+        self._count(pace.n_missed, pace.n_skipped, ended_at_ns)
+        self.scans += 1
+        is_overrun = self.is_late or pace.n_missed > 0
+        self._change_mode(self.modes.after(is_overrun, has_slept=False), ended_at_ns)
+        self.field.keep(ended_at_ns)
+        self.image.scan(now_ns, self.scans, self.missed, self.skipped, self.modes.mode)
+        self.image.publish(ended_at_ns)
+        if not is_overrun:
+            self.image.beat()
+
+    def _count(self, n_missed: int, n_skipped: int, at_ns: int) -> None:
+        self.missed += n_missed
+        self.skipped += n_skipped
+        if n_missed:
+            self.image.event(Event.OVERRUN, -1, n_skipped, 0, at_ns)
+
+    def _note_suspend(self, now_ns: int) -> None:
+        """When BOOTTIME and MONOTONIC part by a period the machine slept: nothing is believed."""
+        suspended_ns = self.clock.boottime_ns() - self.clock.now_ns()
+        asleep_ns = suspended_ns - self.suspended_ns
+        if asleep_ns < self.pacer.period_ns:
+            return
+        self.suspended_ns = suspended_ns
+        self.image.event(Event.SLEPT, -1, asleep_ns // NS_PER_S, 0, now_ns)
+        self.field.disarm_all()
+        self._change_mode(self.modes.after(False, has_slept=True), now_ns)
+
+    def _change_mode(self, mode: int, at_ns: int) -> None:
+        if mode == self.mode:
+            return
+        self.image.event(Event.MODE, -1, self.mode, mode, at_ns)
+        self.core.set_mode(mode)
+        self.mode = mode
+
+    def _good(self, result: int) -> None:
+        if result != 0:
+            self.image.event(Event.CORE_FAULT, -1, result, 0, self.mark_ns)
+            raise CoreFault(f"core: result {result}, expected 0; every charger is brought down")
+
+    def _timed(self, what: int) -> None:
+        now_ns = self.clock.now_ns()
+        self.image.span(what, now_ns - self.mark_ns)
+        self.mark_ns = now_ns
+
+
+if __name__ == "__main__":
+    import sys
+
+    from loadctl.start import main
+
+    sys.exit(main())

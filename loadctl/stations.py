@@ -1,0 +1,112 @@
+"""What the field knows of each device: its exchanges, prepared, and the state of its link.
+
+One `MeterStation` or `ChargerStation` per row of the tables. No I/O, no clock. A station is written
+by the I/O thread of its bus while a phase runs, and by the main thread between phases.
+"""
+
+from __future__ import annotations
+
+from hw.devices import (
+    DeviceMap,
+    arming_steps,
+    kick_exchange,
+    measure_exchanges,
+    patience,
+    read_setpoint_exchange,
+    setpoint_exchange,
+    setpoint_floor_mA,
+)
+from hw.wire import Code, Exchange
+from loadctl.arming import Arming
+from loadctl.tables import BusRow, ChargerRow, MeterRow
+
+# Boxes without a watchdog are told again too: one that restarts has forgotten its setpoint.
+REFRESH_ns = 10_000_000_000
+LOST = (Code.NO_ANSWER, Code.BAD_FRAME)
+
+
+class MeterStation:
+    """One meter; `code` is that of its last reading."""
+
+    def __init__(self, meter_i: int, row: MeterRow, device_map: DeviceMap, bus: BusRow) -> None:
+        self.index = meter_i
+        self.device_i = meter_i
+        self.row = row
+        self.map = device_map
+        self.patience = patience(device_map, bus.turnaround_ns, bus.timeout_ns)
+        self.steps = measure_exchanges(device_map, row.address)
+        self.code = Code.NEVER
+        self.worst_us = 0
+
+
+class ChargerStation:
+    """One charger. `sent_mA` is None until its setpoint is known."""
+
+    def __init__(
+        self, charger_i: int, n_meters: int, row: ChargerRow, device_map: DeviceMap, bus: BusRow
+    ) -> None:
+        self.index = charger_i
+        self.device_i = n_meters + charger_i
+        self.row = row
+        self.map = device_map
+        self.patience = patience(device_map, bus.turnaround_ns, bus.timeout_ns)
+        self.steps = measure_exchanges(device_map, row.address, row.connector)
+        self.kick = kick_exchange(device_map, row.address, row.connector)
+        self.arming = Arming(
+            arming_steps(device_map, row.address, row.connector, row.fallback_mA),
+            read_setpoint_exchange(device_map, row.address, row.connector),
+        )
+        self.refresh_ns = min(REFRESH_ns, (row.watchdog_ns or 3 * REFRESH_ns) // 3)
+        self.worst_us = 0
+        self.is_silent = False
+        self.was_silent = False  # as the main thread last told the core and the ring
+        self.was_armed = False
+        self.told_stage = self.arming.stage
+        self.sent_mA: int | None = None
+        self.is_acknowledged = False
+        self.written_at_ns = 0  # last acknowledged setpoint write
+        self.is_written = False  # in this scan
+        self.wants_kick = False
+
+    def setpoint(self, setpoint_mA: int) -> Exchange:
+        row = self.row
+        return setpoint_exchange(self.map, row.address, row.connector, setpoint_mA)
+
+    @property
+    def failsafe_mA(self) -> int | None:
+        """min(last setpoint, failsafe): the one value that may be written to a charger in doubt."""
+        if self.sent_mA is None:
+            return None
+        return setpoint_floor_mA(self.map, min(self.sent_mA, self.row.failsafe_mA))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing may be sent but probes."""
+        return self.is_silent or self.row.is_isolated
+
+    def heard(self, code: Code) -> None:
+        """Any exchange counts: the first that is not answered makes the charger silent."""
+        if code in LOST:
+            self.is_silent = True
+            self.is_acknowledged = False
+            self.wants_kick = False
+
+    def wrote(self, setpoint_mA: int, code: Code, at_ns: int) -> None:
+        """A setpoint write left. A raise counts when acknowledged, a decrease at once."""
+        self.is_written = True
+        self.is_acknowledged = code is Code.GOOD
+        if code is Code.GOOD:
+            self.sent_mA = setpoint_mA
+            self.written_at_ns = at_ns
+            self.wants_kick = self.kick is not None
+        else:
+            self.sent_mA = setpoint_mA if self.sent_mA is None else min(self.sent_mA, setpoint_mA)
+
+    def is_due(self, now_ns: int) -> bool:
+        """Half of the time that a refresh may take is left for the bus to find room."""
+        return (
+            not self.is_quiet
+            and not self.is_written
+            and self.is_acknowledged
+            and now_ns - self.written_at_ns >= self.refresh_ns // 2
+        )

@@ -1,0 +1,224 @@
+"""What a running site says of itself: one plain object made from its image and its tables.
+
+Owns the format of `status --json`. Reads two files and decides nothing; `status`, `top` and the
+demo show the same object. Never runs in the scan.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loadctl import tables as plain
+from loadctl.errors import NotRunning
+from loadctl.events import event_text
+from loadctl.image import Reader, percentile_ns
+from loadctl.modes import MODE_NAMES
+from loadctl.realtime import NOT_ASKED, SETTINGS, words
+from loadctl.reasons import binding_text, reason_text, state_letter
+from loadctl.runtime import SiteDir
+from loadctl.tables import ChargerRow, Tables
+from loadctl.units import NS_PER_US, PHASE_NAMES, A_from_mA, A_list_from_mA, ms_from_ns
+
+STALE_PERIODS = 3
+EVENTS_SHOWN = 10
+
+Status = dict[str, Any]
+Row = dict[str, Any]
+
+
+class StatusReader:
+    """Opens the files of one site once; `read` may be called as often as wanted."""
+
+    def __init__(self, site_dir: SiteDir) -> None:
+        self.site_dir = site_dir
+        try:
+            self.tables = plain.load(site_dir.tables.read_text())
+            self.image = Reader(site_dir.image)
+        except FileNotFoundError as error:
+            raise NotRunning(
+                f"{site_dir.path.name}: nothing published yet, {error.filename} is not there"
+            ) from error
+
+    def read(self, now_ns: int) -> Status:
+        return status_of(self.tables, self.image.snapshot(), now_ns)
+
+
+def status_of(tables: Tables, snapshot: Row, now_ns: int) -> Status:
+    """`now_ns` is CLOCK_MONOTONIC, from which the age of the image follows."""
+    scan = snapshot["scan"]
+    age_ns = max(0, now_ns - scan["published_at_ns"])
+    rows = zip(tables.circuits, snapshot["circuits"], strict=True)
+    return {
+        "site": tables.site.name,
+        "site_hash": snapshot["site_hash"],
+        "mode": MODE_NAMES[scan["mode"]],
+        "age_ms": round(ms_from_ns(age_ns), 1),
+        "is_stale": age_ns > STALE_PERIODS * scan["period_ns"],
+        "scan": _scan(scan),
+        "guard": {"pid": None},
+        "chargers": _chargers(tables, snapshot),
+        "circuits": {row.name: _circuit(circuit) for row, circuit in rows},
+        "meters": _meters(tables, snapshot),
+        "buses": {
+            row.name: {
+                "is_open": bool(bus["is_open"]),
+                "busy_ms": ms_from_ns(bus["busy_ns"]),
+                "worst_busy_ms": ms_from_ns(bus["worst_busy_ns"]),
+                "silent_chargers": bus["n_silent"],
+            }
+            for row, bus in zip(tables.buses, snapshot["buses"], strict=True)
+        },
+        "real_time": [
+            {"what": what, "is_applied": state == 1, "words": words(what_i, state, error)}
+            for what_i, (what, state, error) in enumerate(
+                zip(SETTINGS, scan["setting_state"], scan["setting_errno"], strict=False)
+            )
+            if state != NOT_ASKED
+        ],
+        "events": [_event(tables, event, now_ns) for event in snapshot["events"][-EVENTS_SHOWN:]],
+    }
+
+
+def _scan(scan: Row) -> Row:
+    spans = scan["spans"]
+    return {
+        "pid": scan["pid"],
+        "period_ms": ms_from_ns(scan["period_ns"]),
+        "scans": scan["scans"],
+        "missed": scan["missed"],
+        "skipped": scan["skipped"],
+        "worst_scan_ms": round(ms_from_ns(spans["whole"]["worst_ns"]), 3),
+        "gate_drops": scan["gate_drops"],
+        "slow_replies": scan["slow_replies"],
+        "wake_us": {
+            "p50": percentile_ns(spans["wake"], 500) / NS_PER_US,
+            "p99": percentile_ns(spans["wake"], 990) / NS_PER_US,
+            "max": spans["wake"]["worst_ns"] / NS_PER_US,
+        },
+        "worst_ms": {
+            name: round(ms_from_ns(span["worst_ns"]), 3)
+            for name, span in spans.items()
+            if name != "wake"
+        },
+    }
+
+
+def _chargers(tables: Tables, snapshot: Row) -> Row:
+    devices = snapshot["devices"][len(tables.meters) :]
+    rows = zip(tables.chargers, snapshot["chargers"], devices, strict=True)
+    return {row.name: _charger(tables, row, charger, device) for row, charger, device in rows}
+
+
+def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
+    circuit_name = None
+    if charger["has_binding"]:
+        circuit_name = tables.circuits[charger["binding_circuit"]].name
+    has_draw = row.has_measured_current and charger["n_samples"] > 0
+    return {
+        "setpoint_A": A_from_mA(charger["setpoint_mA"]),
+        "draw_A": A_list_from_mA(charger["draw_mA"]) if has_draw else None,
+        "state": state_letter(charger["state"]) if charger["has_status"] else None,
+        "reason": reason_text(charger["reason"], circuit_name, charger["binding_kind"]),
+        "binding": binding_text(circuit_name, charger["binding_kind"]),
+        "reserve_A": A_from_mA(charger["reserve_mA"]),
+        "is_armed": bool(charger["is_armed"]),
+        "is_silent": bool(charger["is_silent"]),
+        "unanswered": device["n_no_answer"] + device["n_bad_frame"],
+    }
+
+
+def _circuit(circuit: Row) -> Row:
+    """Beside what `whatif` says: the most that may flow, by reserves and rigorous background."""
+    may_mA = [
+        reserved_mA + background_mA
+        for reserved_mA, background_mA in zip(
+            circuit["reserved_mA"], circuit["background_rigorous_mA"], strict=True
+        )
+    ]
+    return {
+        "limit_A": A_list_from_mA(circuit["limit_mA"]),
+        "background_A": A_list_from_mA(circuit["background_mA"]),
+        "headroom_A": A_list_from_mA(circuit["headroom_mA"]),
+        "granted_A": A_list_from_mA(circuit["granted_mA"]),
+        "may_carry_A": A_list_from_mA(may_mA),
+    }
+
+
+def _meters(tables: Tables, snapshot: Row) -> Row:
+    now_ns = snapshot["scan"]["published_at_ns"]
+    return {
+        row.name: {
+            "current_A": A_list_from_mA(meter["load_mA"]) if meter["has_value"] else None,
+            "age_ms": round(ms_from_ns(now_ns - meter["at_ns"]), 1) if meter["has_value"] else None,
+        }
+        for row, meter in zip(tables.meters, snapshot["meters"], strict=True)
+    }
+
+
+def _event(tables: Tables, event: Row, now_ns: int) -> Row:
+    text = event_text(
+        event["kind"], _who(tables, event), event["first"], event["second"], MODE_NAMES
+    )
+    return {"age_s": round((now_ns - event["at_ns"]) / 1e9, 1), "text": text}
+
+
+def _who(tables: Tables, event: Row) -> str:
+    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either."""
+    who, tens = event["who"], event["kind"] // 10
+    meters = [row.name for row in tables.meters]
+    chargers = [row.name for row in tables.chargers]
+    names = {1: chargers, 2: meters, 3: [*meters, *chargers]}.get(tens, [])
+    return names[who] if 0 <= who < len(names) else ""
+
+
+# The answers that a person asks for
+
+
+def summary(status: Status) -> list[str]:
+    """Is it safe, what binds, is it punctual: one line each, worst first."""
+    lines = []
+    if status["is_stale"]:
+        lines.append(f"STALE: the last scan is {status['age_ms'] / 1000:.1f} s old")
+    lines += [_safety_line(status), _binding_line(status), _timing_line(status)]
+    lines += [f"  {setting['words']}" for setting in status["real_time"] if refused(setting)]
+    return lines
+
+
+def refused(setting: Row) -> bool:
+    return not setting["is_applied"]
+
+
+def _safety_line(status: Status) -> str:
+    """The fullest phase by what may flow there at the very most."""
+    phases = [
+        (may_A - limit_A, may_A, limit_A, f"{name} {PHASE_NAMES[p]}")
+        for name, circuit in status["circuits"].items()
+        for p, (may_A, limit_A) in enumerate(
+            zip(circuit["may_carry_A"], circuit["limit_A"], strict=True)
+        )
+    ]
+    excess_A, may_A, limit_A, where = max(phases)
+    if excess_A <= 0:
+        return f"safe: {where} carries at most {may_A:g} A of {limit_A:g} A"
+    if status["mode"] == "start":
+        return f"not proven yet: {where} could carry {may_A:g} A of {limit_A:g} A; nothing rises"
+    return f"over: {where} could carry {may_A:g} A of {limit_A:g} A until chargers have followed"
+
+
+def _binding_line(status: Status) -> str:
+    found: dict[str, int] = {}
+    for charger in status["chargers"].values():
+        if charger["binding"]:
+            found[charger["binding"]] = found.get(charger["binding"], 0) + 1
+    if not found:
+        return "nothing binds: no limit holds a charger back"
+    ordered = sorted(found.items(), key=lambda item: -item[1])
+    return "binds: " + ", ".join(f"{where} ({count} chargers)" for where, count in ordered)
+
+
+def _timing_line(status: Status) -> str:
+    scan = status["scan"]
+    return (
+        f"timing: {scan['scans']} scans of {scan['period_ms']:g} ms, {scan['missed']} missed,"
+        f" worst {scan['worst_scan_ms']:.1f} ms, woken {scan['wake_us']['max']:.0f} us late at most"
+    )

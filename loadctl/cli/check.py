@@ -93,8 +93,8 @@ def lines(report: Report) -> list[str]:
         "What each box does without the controller",
         *indented(watchdog_lines(tables.chargers)),
     ]
-    if report.plan is not None:
-        result += ["", "Bus plan", *indented(describe(report.plan, tables))]
+    plan = ["does not fit"] if report.plan is None else describe(report.plan, tables)
+    result += ["", "Bus plan", *indented(plan)]
     if report.warnings:
         result += ["", "Warnings", *indented(report.warnings)]
     return [*result, "", verdict(report)]

@@ -19,6 +19,7 @@ from loadctl.site.model import (
     SiteTable,
     TuningTable,
 )
+from loadctl.slots import STATUS_AGE_MAX_ns
 from loadctl.tables import (
     BusRow,
     ChargerRow,
@@ -31,7 +32,6 @@ from loadctl.tables import (
     hash_of,
 )
 from loadctl.units import (
-    NS_PER_S,
     PHASE_NAMES,
     mA_from_A_ceil,
     mA_from_A_floor,
@@ -42,7 +42,6 @@ from loadctl.units import (
 
 thousandths_floor = mA_from_A_floor  # the same step from V to mV and from kW to W
 
-STATUS_AGE_ns = 2 * NS_PER_S  # no status block gets older; the bus plan holds it
 STALE_PERIODS = 2  # one lost reply alone does not make a meter stale
 
 
@@ -103,12 +102,11 @@ def floors(tables: Tables) -> list[Floor]:
     lag_ns = max((meter.lag_ns for meter in tables.meters), default=0)
     hold_ns = max((charger.hold_ns for charger in tables.chargers), default=0)
     follow_ns = hold_ns + tables.tuning.car_follow_ns
-    age_ns = max(STATUS_AGE_ns, tables.site.period_ns)
-    parts = (("status age", age_ns), ("meter lag", lag_ns), ("follow time", follow_ns))
+    parts = (("status age", STATUS_AGE_MAX_ns), ("meter lag", lag_ns), ("follow time", follow_ns))
     peak_why = " + ".join(f"{what} {s_from_ns(part_ns):g} s" for what, part_ns in parts)
     stale_ns = STALE_PERIODS * tables.site.period_ns
     return [
-        Floor("peak_hold_s", "peak_hold_ns", age_ns + lag_ns + follow_ns, peak_why),
+        Floor("peak_hold_s", "peak_hold_ns", STATUS_AGE_MAX_ns + lag_ns + follow_ns, peak_why),
         Floor("meter_stale_s", "meter_stale_ns", stale_ns, f"{STALE_PERIODS} periods"),
     ]
 

@@ -21,7 +21,6 @@ from loadctl.site.model import (
     CircuitTable,
     MeterTable,
     SiteTable,
-    Table,
     TuningTable,
 )
 from loadctl.site.problems import (
@@ -72,8 +71,7 @@ def load_site(path: str | Path, maps_dirs: Sequence[str | Path] = ()) -> Site:
         draft.maps,
         text,
     )
-    tables, warnings = _with_floors(tables, tuning, problems)
-    problems.raise_if_any()
+    tables, warnings = _with_floors(tables)
     return Site(path, tables, draft.maps, (*warnings, *_oddities(tables)))
 
 
@@ -145,22 +143,17 @@ def _named_tables(kind: str, raw: dict[str, Any], problems: Problems) -> dict[st
     return tables
 
 
-def _with_floors(tables: Tables, tuning: Table, problems: Problems) -> tuple[Tables, list[str]]:
-    """A value below its floor on this site: refused in the file, lifted where it is the default."""
+def _with_floors(tables: Tables) -> tuple[Tables, list[str]]:
+    """Values of [tuning] below the floor of this site count as the floor, and it is said."""
     warnings = []
     for floor in floors(tables):
         value_ns = getattr(tables.tuning, floor.field)
-        if value_ns >= floor.least_ns:
-            continue
-        value_s = number_text(s_from_ns(value_ns))
-        least_s = number_text(s_from_ns(floor.least_ns))
-        if floor.key in tuning.model_fields_set:
-            text = f"{value_s} s is below {least_s} s, its floor on this site: {floor.why}"
-            problems.add(("tuning", floor.key), text)
-        else:
+        if value_ns < floor.least_ns:
+            value_s = number_text(s_from_ns(value_ns))
+            least_s = number_text(s_from_ns(floor.least_ns))
             warnings.append(
-                f"tuning.{floor.key}: the default, {value_s} s, is lifted to {least_s} s,"
-                f" its floor on this site: {floor.why}"
+                f"tuning.{floor.key}: {value_s} s counts as {least_s} s, its floor on this site:"
+                f" {floor.why}"
             )
             tables = lifted(tables, floor)
     return tables, warnings

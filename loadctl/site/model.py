@@ -42,7 +42,7 @@ class Table(BaseModel):
 
 class SiteTable(Table):
     name: Name
-    period_ms: Annotated[int, Field(ge=50, le=10_000)] = 500
+    period_ms: Annotated[int, Field(ge=50, le=2_000)] = 500
     missed_limit: Annotated[int, Field(ge=2, le=20)] = 3
     voltage_V: Annotated[float, Field(ge=100, le=300)] = 230
 

@@ -250,7 +250,8 @@ def _worst_phase(loads_mA: list[int], circuit: CircuitRow) -> int:
 
 def _of_limit(load_mA: int, circuit: CircuitRow, phase: int) -> str:
     share = load_mA * 1000 // circuit.limit_mA[phase]
-    return f"{_A(load_mA)}, {_percent(share)} of the limit,"
+    shown_mA = -(-load_mA // 100) * 100  # a bound: more digits than a tenth would only look exact
+    return f"{_A(shown_mA)}, {_percent(share)} of the limit,"
 
 
 def _A(current_mA: int) -> str:

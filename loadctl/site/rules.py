@@ -111,6 +111,9 @@ def check_circuits(draft: Draft, problems: Problems) -> None:
                 text = f'"{circuit.meter}" measures circuit.{other}; a meter measures one circuit'
                 problems.add((*path, "meter"), text)
             meter_of.setdefault(circuit.meter, name)
+        if circuit.counts_export and not _tells_direction(circuit.meter, draft):
+            text = f'needs a meter that measures signed power; "{circuit.meter}" measures none'
+            problems.add((*path, "counts_export"), text)
         if circuit.fuse is not None:
             for phase_name, limit_A in zip(PHASE_NAMES, circuit.limit_A, strict=True):
                 if limit_A > circuit.fuse.rated_A:
@@ -267,6 +270,15 @@ def _check_against_map(
             step_A = number_text(A_from_mA(setpoint.step_mA))
             text = f"{number_text(value_A)} A is no multiple of {step_A} A, the step of {model}"
             problems.add((*path, key), text)
+
+
+def _tells_direction(meter_name: str | None, draft: Draft) -> bool:
+    """Whether this meter can say that power flows back; a broken one is told elsewhere."""
+    if meter_name is None:
+        return False
+    meter = draft.meters.get(meter_name)
+    device_map = None if meter is None else draft.maps.get(meter.model)
+    return device_map is None or device_map.power is not None
 
 
 def _raw_parents(draft: Draft) -> dict[str, str | None]:

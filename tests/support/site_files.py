@@ -84,10 +84,16 @@ def site_of(directory: Path, text: str = GARAGE) -> Site:
     return load_site(write_site(directory, text), [maps] if maps.exists() else [])
 
 
-def write_map(directory: Path, map_id: str, *changes: tuple[str, str], without: str = "") -> Path:
-    """A variant of the reference charger as a map of its own; `without` names a section to cut."""
-    text = (SHIPPED_DIR / "reference-charger.toml").read_text()
-    text = changed(('id = "reference-charger"', f'id = "{map_id}"'), *changes, text=text)
+def write_map(
+    directory: Path,
+    map_id: str,
+    *changes: tuple[str, str],
+    without: str = "",
+    base: str = "reference-charger",
+) -> Path:
+    """A variant of a shipped model as a map of its own; `without` names sections to cut."""
+    text = (SHIPPED_DIR / f"{base}.toml").read_text()
+    text = changed((f'id = "{base}"', f'id = "{map_id}"'), *changes, text=text)
     for section in without.split():
         before, found, after = text.partition(f"[{section}]\n")
         assert found, section

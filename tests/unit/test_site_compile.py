@@ -167,13 +167,22 @@ def test_compile_circuits_stand_after_their_parents_else_in_file_order(tmp_path:
     assert [row.parent for row in rows.circuits] == [-1, 0, 1, 0, 0]
 
 
-def test_compile_default_below_its_floor_is_lifted_and_said(tmp_path: Path) -> None:
-    site = site_of(tmp_path, GARAGE + "[tuning]\ncar_follow_s = 8\n")
-    assert site.tables.tuning.peak_hold_ns == 10_500_000_000
-    assert site.warnings == (
-        "tuning.peak_hold_s: the default, 10 s, is lifted to 10.5 s, its floor on this site:"
-        " status age 2 s + meter lag 0 s + follow time 8.5 s",
-    )
+def test_compile_value_below_its_floor_counts_as_the_floor_and_is_told(tmp_path: Path) -> None:
+    floor = "its floor on this site: status age 2 s + meter lag 0 s + follow time 8.5 s"
+    default = site_of(tmp_path, GARAGE + "[tuning]\ncar_follow_s = 8\n")
+    assert default.tables.tuning.peak_hold_ns == 10_500_000_000
+    assert default.warnings == (f"tuning.peak_hold_s: 10 s counts as 10.5 s, {floor}",)
+    written = site_of(tmp_path, GARAGE + "[tuning]\ncar_follow_s = 8\npeak_hold_s = 3\n")
+    assert written.tables.tuning.peak_hold_ns == 10_500_000_000
+    assert written.warnings == (f"tuning.peak_hold_s: 3 s counts as 10.5 s, {floor}",)
+
+
+def test_compile_floor_follows_the_slowest_meter_and_box(tmp_path: Path) -> None:
+    write_map(tmp_path, "box", ('hold_s = "0.5"', "hold_s = 4"))
+    text = in_table("charger.bay1", ("reference-charger", "box"))
+    assert site_of(tmp_path, text).tables.tuning.peak_hold_ns == 12_000_000_000
+    text = changed(('"reference-meter"', '"eastron-sdm630"'), text=text)
+    assert site_of(tmp_path, text).tables.tuning.peak_hold_ns == 13_000_000_000
 
 
 def test_compile_value_at_its_floor_is_taken(tmp_path: Path) -> None:
@@ -188,8 +197,7 @@ def test_compile_long_period_lifts_the_stale_time_of_meters(tmp_path: Path) -> N
     site = site_of(tmp_path, text)
     assert site.tables.tuning.meter_stale_ns == 4_000_000_000
     assert site.warnings == (
-        "tuning.meter_stale_s: the default, 3 s, is lifted to 4 s, its floor on this site:"
-        " 2 periods",
+        "tuning.meter_stale_s: 3 s counts as 4 s, its floor on this site: 2 periods",
     )
 
 

@@ -165,3 +165,20 @@ def test_site_with_an_unused_meter_and_bus_warns(tmp_path: Path) -> None:
         "bus.spare: nothing hangs on it",
         "charger.bay3: is isolated; it is never talked to and counts as 0 A",
     )
+
+
+def test_site_that_counts_export_needs_a_meter_with_signed_power(tmp_path: Path) -> None:
+    renames = [(f"power_{terminal}_W", f"demand_{terminal}_W") for terminal in (1, 2, 3)]
+    write_map(tmp_path, "plain-meter", *renames, base="reference-meter")
+    text = changed(
+        ("limit_A = 100", "limit_A = 100\ncounts_export = true"),
+        ('"reference-meter"', '"plain-meter"'),
+    )
+    with pytest.raises(ConfigError) as refused:
+        site_of(tmp_path, text)
+    assert refused.value.lines == (
+        f"{tmp_path}/site.toml:11: circuit.main.counts_export: needs a meter that measures signed"
+        ' power; "grid" measures none',
+    )
+    site = site_of(tmp_path, changed(("limit_A = 100", "limit_A = 100\ncounts_export = true")))
+    assert site.tables.circuits[0].counts_export is True

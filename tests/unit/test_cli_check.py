@@ -1,0 +1,151 @@
+"""`loadctl check`: what it prints, and the exit code that goes with it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from loadctl.cli.main import cli
+from loadctl.errors import CheckRefused, ConfigError
+from tests.support.site_files import GARAGE, changed, in_table, write_map, write_site
+
+ROOT = Path(__file__).resolve().parents[2]
+WITH_PORT = changed(('port = "/dev/ttyUSB0"', 'port = "/dev/null"'))
+
+
+def loadctl(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command as a person runs it, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "loadctl", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_check_good_site_prints_proof_plan_and_verdict(tmp_path: Path) -> None:
+    path = write_site(tmp_path, WITH_PORT.replace("background_A = 40", "background_A = 0"))
+    result = CliRunner().invoke(cli, ["check", str(path)])
+    lines = result.output.splitlines()
+    assert result.exit_code == 0
+    assert lines[0].startswith(f"Test garage: {path}, hash ")
+    assert lines[2].startswith("Failsafe proof: ")
+    assert "  main     L1          6 A          0 A        100 A         94 A" in lines
+    assert "  bay1  falls to 6 A after 30 s; its watchdog is fed by writes" in lines
+    assert "Bus plan" in lines
+    assert [line for line in lines if line.startswith("  worst-case scan")] != []
+    assert [line for line in lines if "none older than" in line] != []
+    assert lines[-1] == "Good: the proof holds and the plan fits; no warnings."
+
+
+def test_check_missing_port_is_a_warning_and_no_refusal(tmp_path: Path) -> None:
+    text = WITH_PORT.replace("/dev/null", str(tmp_path / "no-such-port"))
+    path = write_site(tmp_path, text.replace("background_A = 40", "background_A = 0"))
+    result = CliRunner().invoke(cli, ["check", str(path), "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.output)["warnings"] == [
+        f"bus.rs485.port: {tmp_path}/no-such-port is not there; check goes on without it, run will"
+        " not"
+    ]
+
+
+def test_check_url_port_is_not_looked_for(tmp_path: Path) -> None:
+    text = WITH_PORT.replace("/dev/null", "socket://127.0.0.1:1")
+    path = write_site(tmp_path, text.replace("background_A = 40", "background_A = 0"))
+    result = CliRunner().invoke(cli, ["check", str(path), "--json"])
+    assert json.loads(result.output)["warnings"] == []
+
+
+def test_check_json_holds_proof_plan_and_watchdogs(tmp_path: Path) -> None:
+    path = write_site(tmp_path, WITH_PORT)
+    answer = json.loads(CliRunner().invoke(cli, ["check", str(path), "--json"]).output)
+    assert answer["site"] == "Test garage"
+    assert answer["file"] == str(path)
+    assert answer["good"] is True
+    assert answer["refusals"] == []
+    assert len(answer["hash"]) == 16
+    assert answer["proof"][1] == {
+        "circuit": "main",
+        "what": "L2",
+        "unit": "A",
+        "chargers": 16.0,
+        "background": 40.0,
+        "limit": 100.0,
+        "holds": True,
+    }
+    assert answer["watchdogs"]["bay2"] == {"time_s": 30.0, "fed_by": "writes", "fallback_A": 10.0}
+    assert answer["plan"]["period_ms"] == 500.0
+    assert answer["plan"]["worst_scan_ms"] < 500.0
+    assert answer["plan"]["buses"]["rs485"]["status_age_s"] <= 2.0
+
+
+def test_check_proof_that_does_not_hold_exits_1_with_its_line(tmp_path: Path) -> None:
+    path = write_site(tmp_path, WITH_PORT.replace("background_A = 40", "background_A = 90"))
+    result = CliRunner().invoke(cli, ["check", str(path)])
+    assert isinstance(result.exception, CheckRefused)
+    assert result.exception.exit_code == 1
+    assert len(result.exception.lines) == 1
+    assert result.output.splitlines()[-1] == "Refused for 1 reason; 2 warnings."
+
+
+def test_check_plan_that_does_not_fit_exits_1_beside_the_proof(tmp_path: Path) -> None:
+    text = WITH_PORT.replace("19200", "1200").replace("background_A = 40", "background_A = 90")
+    path = write_site(tmp_path, text)
+    result = CliRunner().invoke(cli, ["check", str(path), "--json"])
+    answer = json.loads(result.output)
+    assert isinstance(result.exception, CheckRefused)
+    assert answer["good"] is False
+    assert answer["plan"] is None
+    assert [line.split(":")[0] for line in answer["refusals"]] == ["circuit.main L2", "bus.rs485"]
+    assert result.exception.lines == tuple(answer["refusals"])
+
+
+def test_check_own_maps_are_taken_from_a_directory(tmp_path: Path) -> None:
+    maps = write_map(tmp_path, "box", without="watchdog fallback")
+    path = write_site(tmp_path, in_table("charger.bay1", ("reference-charger", "box")))
+    with pytest.raises(ConfigError, match="there is no model"):
+        CliRunner().invoke(cli, ["check", str(path)], catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["check", str(path), "--maps", str(maps)])
+    assert isinstance(result.exception, CheckRefused)
+    assert "  bay1  no watchdog: keeps its last setpoint, counts 16 A" in result.output
+
+
+def test_check_as_a_process_good_site_exits_0_and_keeps_stderr_empty(tmp_path: Path) -> None:
+    done = loadctl("check", write_site(tmp_path, WITH_PORT))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_check_as_a_process_broken_site_exits_3_with_one_line(tmp_path: Path) -> None:
+    path = write_site(tmp_path, changed(("limit_A = 100", "limit_A = 0")))
+    done = loadctl("check", path)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr == f"{path}:10: circuit.main.limit_A: 0 A is below 6 A\n"
+
+
+def test_check_as_a_process_refusal_exits_1_with_one_line(tmp_path: Path) -> None:
+    done = loadctl("check", write_site(tmp_path, WITH_PORT.replace("= 40", "= 90")))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("circuit.main L2: failsafe proof: 106 A (chargers 16 A + ")
+
+
+def test_check_as_a_process_without_a_site_exits_2() -> None:
+    assert loadctl("check").returncode == 2
+
+
+def test_check_as_a_process_missing_file_exits_3(tmp_path: Path) -> None:
+    done = loadctl("check", tmp_path / "nope.toml")
+    assert done.returncode == 3
+    assert done.stderr == f"{tmp_path}/nope.toml: No such file or directory\n"
+
+
+def test_check_isolated_charger_is_shown_as_switched_off(tmp_path: Path) -> None:
+    text = GARAGE.replace("failsafe_A = 10", "failsafe_A = 10\nisolated = true")
+    result = CliRunner().invoke(cli, ["check", str(write_site(tmp_path, text))])
+    assert "  bay2  is switched off for good" in result.output

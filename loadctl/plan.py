@@ -351,7 +351,7 @@ def _bus_lines(bus: BusPlan) -> list[tuple[str, int]]:
         takes_ns = sum(slot.worst_ns for slot in bus.setpoint_slots)
         found.append((f"{_count(bus.setpoint_slots, 'setpoint')}, decreases", takes_ns))
         found.append(("1 probe of a silent charger", bus.probe_slot.worst_ns))
-        gives = f"{bus.n_gives_per_scan} raise{'s' * (bus.n_gives_per_scan > 1)} or refresh"
+        gives = f"{bus.n_gives_per_scan} raises or refreshes"
         found.append((gives, _give_ns(bus)))
     return found
 

@@ -64,50 +64,43 @@ def as_dict(device_map: DeviceMap) -> dict[str, Any]:
     return found
 
 
+HEADINGS = ("model", "sure", "measured", "setpoint", "step", "watchdog", "fed by", "fallback")
+
+
 def print_tables(maps: list[DeviceMap]) -> None:
     """One line a model, then what must be checked on a bench before it guards a fuse."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in (
-        "model",
-        "kind",
-        "sure",
-        "setpoint",
-        "measured",
-        "watchdog",
-        "fallback",
-        "line",
-    ):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=None, pad_edge=False)
+    for heading in HEADINGS:
+        table.add_column(heading, no_wrap=True)
     for row in maps:
-        table.add_row(row.id, row.kind, row.confidence, *_abilities(row), _line(row))
-    console = Console(highlight=False)
-    console.print(table)
+        table.add_row(row.id, row.confidence, *_abilities(row))
+    Console(highlight=False).print(table)
     doubted = [row for row in maps if row.doubts]
     if doubted:
-        console.print("\nAssumed, to be checked on a bench before it guards a fuse:", markup=False)
+        click.echo("\nAssumed; check it on a bench before it guards a fuse:")
     for row in doubted:
-        console.print(f"  {row.id}: {', '.join(row.doubts)}", markup=False)
+        click.echo(f"  {row.id}: {', '.join(row.doubts)}")
 
 
-def _abilities(row: DeviceMap) -> tuple[str, str, str, str]:
-    measured = "3 currents" if row.has_measured_current else "no"
-    if row.setpoint is None:
-        return "-", measured + (", power" if row.power else ""), "-", "-"
-    low_A, high_A = A_from_mA(row.setpoint.min_mA), A_from_mA(row.setpoint.max_mA)
-    setpoint = f"0, {low_A:g}-{high_A:g} A by {A_from_mA(row.setpoint.step_mA):g}"
-    watchdog = "none"
-    if row.watchdog is not None:
-        watchdog = f"{s_from_ns(row.watchdog.timeout_ns):g} s, fed by {row.watchdog.fed_by}"
-    return setpoint, measured, watchdog, _fallback(row)
+def _abilities(row: DeviceMap) -> tuple[str, ...]:
+    measured = "I" if row.has_measured_current else "no"
+    measured += ", P" if row.power else ""
+    setpoint, watchdog = row.setpoint, row.watchdog
+    if setpoint is None:
+        return measured, "-", "-", "-", "-", "-"
+    return (
+        measured,
+        f"0, {A_from_mA(setpoint.min_mA):g}-{A_from_mA(setpoint.max_mA):g} A",
+        f"{A_from_mA(setpoint.step_mA):g} A",
+        "none" if watchdog is None else f"{s_from_ns(watchdog.timeout_ns):g} s",
+        "-" if watchdog is None else watchdog.fed_by,
+        _fallback(row),
+    )
 
 
 def _fallback(row: DeviceMap) -> str:
     if row.fallback is None:
         return "none"
     if row.fallback.fixed_mA is not None:
-        return f"{A_from_mA(row.fallback.fixed_mA):g} A, fixed"
+        return f"{A_from_mA(row.fallback.fixed_mA):g} A fixed"
     return f"0, {A_from_mA(row.fallback.min_mA):g}-{A_from_mA(row.fallback.max_mA):g} A"
-
-
-def _line(row: DeviceMap) -> str:
-    return f"{row.bauds[0]} {row.frames[0]}"

@@ -17,7 +17,6 @@ from hw.sim.device import ChargerDevice, Device, MeterDevice, box_facts
 from hw.sim.faults import Faults, faults_for
 from hw.sim.judge import Judge
 from hw.sim.plant import Plant
-from hw.sim.rtu import is_whole
 from hw.sim.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class SlaveLine:
         """What the line does after this request, whose last byte arrived at `now_ns`."""
         self._slots[self._bus_at + REQUESTS] += 1
         self.tick(now_ns)
-        device = self.devices.get(request[0]) if is_whole(request) else None
+        device = self.devices.get(request[0])
         if device is None:
             self._slots[self._bus_at + IGNORED] += 1
             return None

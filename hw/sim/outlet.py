@@ -215,7 +215,7 @@ class Outlet:
 
     def _rise(self) -> None:
         self._rise_at_ns = NEVER_ns
-        self.allowed_mA = max(self.allowed_mA, self.pilot_mA)
+        self.allowed_mA = self.pilot_mA
 
     def _arrive(self) -> None:
         _, self._leave_at_ns, self.car = self._visits.popleft()

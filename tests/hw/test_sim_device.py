@@ -211,6 +211,20 @@ def test_two_connectors_on_one_address_are_two_outlets() -> None:
     assert bench.ask("0b04" + "00c8" + "0005") == crc("0b040a" + "0000" * 4 + "0050")
 
 
+def test_pause_is_the_raw_value_of_the_map_and_no_other() -> None:
+    tables = with_map_changes(metered_site(1), "reference-charger", "setpoint", pause_raw=1)
+    bench = Bench(tables, Scenario(power_on_mA=10_000))
+    assert bench.ask("0b0600640000") == crc("0b8603")
+    assert bench.ask("0b0600640001") == crc("0b0600640001")
+    assert bench.virtual.plant.outlets[0].setpoint_mA == 0
+
+
+def test_isolated_charger_answers_nobody() -> None:
+    tables = site([circuit("main")], [charger("bay1", 11, is_isolated=True)])
+    line = VirtualSite(tables, Scenario()).lines[0]
+    assert line.hear(with_crc(bytes.fromhex(STATUS)), 0) is None
+
+
 # meters
 
 
@@ -255,3 +269,19 @@ def test_values_are_encoded_by_type_scale_and_word_order(
     tables = with_map_changes(tables, "reference-meter", "registers", current_1_A=changed)
     bench = Bench(tables, Scenario(loads={"main": LOAD}))
     assert bench.ask("010400000002") == crc("010404" + value_hex)
+
+
+@pytest.mark.parametrize(
+    ("load_mA", "raw"),
+    [(3_504, 350), (3_505, 351), (3_506, 351), (700_000, 65_535)],
+)
+def test_value_is_rounded_to_the_nearest_raw_and_held_within_the_type(
+    load_mA: int, raw: int
+) -> None:
+    tables = metered_site(1)
+    row = tables.maps["reference-meter"]["registers"]["current_1_A"]
+    changed = {k: v for k, v in row.items() if k != "words"}
+    changed |= {"type": "u16", "scale": "0.01", "plausible": [0, 655]}
+    tables = with_map_changes(tables, "reference-meter", "registers", current_1_A=changed)
+    bench = Bench(tables, Scenario(loads={"main": Load("constant", (load_mA, 0, 0))}))
+    assert bench.ask("010400000001") == crc("010402" + f"{raw:04x}")

@@ -150,6 +150,11 @@ def test_every_circuit_above_is_judged() -> None:
     told.wait(8)
     assert told.write(1, 20.1) == 2
     assert [m["circuit"] for m in told.last()["misfits"]] == ["garage"] * 3
+    told.write(1, 0)
+    told.wait(16)
+    assert told.write(2, 12) == 2
+    assert told.write(1, 18.1) == 3
+    assert [m["circuit"] for m in told.last()["misfits"]] == ["main"] * 3
 
 
 @pytest.mark.parametrize(("limit_W", "n_violations"), [(11_040, 0), (11_039, 1)])
@@ -226,6 +231,30 @@ def test_background_of_a_static_circuit_is_the_declared_one() -> None:
     told = Story(site([main], [charger("bay1", 11)]), Scenario(loads={"main": load(1, 1, 1)}))
     assert told.write(1, 12) == 0
     assert told.write(1, 12.1) == 1
+
+
+def test_background_of_a_static_circuit_with_a_meter_is_the_declared_one() -> None:
+    main = circuit("main", limit_mA=(20_000,) * 3, background_mA=(8_000,) * 3, meter=0)
+    told = Story(site([main], [charger("bay1", 11)], [meter()]), Scenario())
+    told.meter()
+    assert told.write(1, 12) == 0
+    assert told.write(1, 12.1) == 1
+
+
+def test_car_that_came_down_a_moment_ago_counts_at_its_new_setpoint() -> None:
+    quick = dataclasses.replace(CARS[0], follow_ns=20 * MS)
+    told = Story(metered_site(2, limit_mA=(20_000,) * 3), Scenario(visits=(quick,)))
+    told.meter()
+    told.write(1, 14)
+    told.wait(2)
+    told.write(1, 6)
+    clock, eight_bytes_ns = told.virtual.clock, told.virtual.wires[0].line.bytes_ns(8)
+    asked_ns = clock.now_ns() - 10 * MS - eight_bytes_ns
+    down_ns = asked_ns + 520 * MS  # the box holds a setpoint for 500 ms
+    clock.sleep_until(down_ns - 20 * MS - eight_bytes_ns)
+    told.meter()  # looks at the plant 20 ms before
+    assert told.write(2, 14) == 0
+    assert clock.now_ns() < down_ns + 50 * MS
 
 
 def test_box_after_expiry_is_raised_by_its_old_setpoint() -> None:

@@ -108,6 +108,14 @@ def test_car_arrives_leaves_and_the_next_one_comes() -> None:
     assert seen == [("A", 0), ("C", 20_000), ("A", 0), ("C", 8_000)]
 
 
+def test_car_that_comes_to_a_taken_place_waits_until_it_is_free() -> None:
+    first = dataclasses.replace(CAR, leave_ns=10 * S)
+    second = dataclasses.replace(CAR, arrive_ns=5 * S, take_mA=8_000, wake_ns=0)
+    box = outlet(first, second)
+    box.write_setpoint(32_000, 0)
+    assert [at(box, t * S).draw_mA for t in (6, 10)] == [20_000, 8_000]
+
+
 def test_car_on_two_terminals_draws_on_two() -> None:
     box = charging(dataclasses.replace(CAR, terminals=(0, 2)), setpoint_mA=9_000)
     assert box.terminal_mA() == (9_000, 0, 9_000)
@@ -155,6 +163,13 @@ def test_expired_watchdog_fed_after_a_new_setpoint_obeys_it() -> None:
     assert box.in_force_mA == 6_000
     box.feed(11 * S)
     assert box.in_force_mA == 8_000
+
+
+def test_could_counts_a_setpoint_that_only_waits_for_its_kick() -> None:
+    box = outlet(power_on_watchdog_ns=10 * S)
+    at(box, 10 * S)
+    box.write_setpoint(8_000, 11 * S)
+    assert (box.in_force_mA, box.could_mA()) == (0, 8_000)
 
 
 def test_fallback_written_after_expiry_takes_effect() -> None:

@@ -97,6 +97,21 @@ def test_flipped_bit_is_a_bad_frame() -> None:
     assert codes(wire_of(Fate(flips=4)), STATUS) == [Code.BAD_FRAME]
 
 
+def test_reply_that_is_not_over_at_the_deadline_is_a_bad_frame_then() -> None:
+    wire = wire_of(Fate(late_ns=5 * MS))
+    deadline_ns = S + exchange_ns(LINE, STATUS, 10 * MS) - LINE.silent_ns
+    reply = wire.transact(STATUS, PATIENCE, deadline_ns)
+    assert (reply.code, reply.ended_at_ns) == (Code.BAD_FRAME, deadline_ns)
+
+
+def test_line_is_drained_past_the_longest_reply_after_a_bad_frame() -> None:
+    wire = wire_of(Fate(flips=4))
+    refused = Exchange(11, 4, 0, 100)
+    assert codes(wire, refused) == [Code.BAD_FRAME]
+    begun_at_ns = wire.transact(METER, PATIENCE, 2 * S).begun_at_ns
+    assert begun_at_ns == S + exchange_ns(LINE, refused, 10 * MS)
+
+
 def test_refusal_brings_its_code_and_ends_early() -> None:
     wire = wire_of()
     reply = wire.transact(Exchange(11, 4, 0, 100), PATIENCE, 2 * S)
@@ -133,7 +148,7 @@ def test_reply_later_than_the_deadline_is_flushed_before_the_next_scan() -> None
     assert codes(wire, STATUS) == [Code.NO_ANSWER]
     wire._clock.sleep_until(2 * S)
     wire.new_scan()
-    assert codes(wire, STATUS) == [Code.GOOD]
+    assert codes(wire, METER, STATUS) == [Code.GOOD, Code.GOOD]
 
 
 @pytest.mark.parametrize(("gap_on_bus", "other_waits_ns"), [(False, 0), (True, 100 * MS)])

@@ -7,6 +7,7 @@ says about a table is translated here. Used for the site file and for the snapsh
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 import typing
@@ -30,6 +31,7 @@ UNIT_WORDS = {
     "ms": "milliseconds",
     "A_per_s": "amps per second",
 }
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 UNIT = re.compile(r"_(A_per_s|kW|ms|A|V|s)$")
 PLACE_IN_TOML_ERROR = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 NUMBER_WITH_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(A|kW|V|s|ms)?\s*", re.IGNORECASE)
@@ -109,18 +111,17 @@ def unknown_key_text(key: str, known: Iterable[str]) -> str:
 def unknown_name_text(kind: str, name: str, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
-        return f'there is no {kind} "{name}"; the file has no {kind} at all'
+        return f"there is no {kind} {quoted(name)}; the file has no {kind} at all"
     meant = nearest(name, names)
     if meant is None:
-        return f'there is no {kind} "{name}"; known: {", ".join(names)}'
-    return f'there is no {kind} "{name}"; the nearest is "{meant}"'
+        return f"there is no {kind} {quoted(name)}; known: {', '.join(names)}"
+    return f"there is no {kind} {quoted(name)}; the nearest is {quoted(meant)}"
 
 
 def path_text(path: Path) -> str:
-    return "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" if i else part
-        for i, part in enumerate(path)
-    )
+    """A path as TOML writes it: a name that is no bare key stands in quotes."""
+    parts = [str(part) for part in path]
+    return ".".join(part if BARE_KEY.fullmatch(part) else quoted(part) for part in parts)
 
 
 def number_text(value: float | int | Decimal) -> str:
@@ -129,12 +130,17 @@ def number_text(value: float | int | Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def quoted(text: str) -> str:
+    """Text in quotes, on one line whatever it holds."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def shown(value: object) -> str:
     """A value as it looks in TOML, cut to a readable length."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return f'"{value}"' if len(value) <= 40 else f'"{value[:37]}..."'
+        return quoted(value if len(value) <= 40 else f"{value[:37]}...")
     if isinstance(value, int | float):
         return number_text(value)
     if isinstance(value, list):

@@ -16,6 +16,7 @@ from loadctl.site.problems import (
     Problems,
     nearest,
     number_text,
+    quoted,
     unknown_name_text,
 )
 from loadctl.units import PHASE_NAMES, A_from_mA, mA_from_A_ceil, mA_from_A_floor
@@ -66,7 +67,7 @@ def check_ports(draft: Draft, problems: Problems) -> None:
     owner: dict[str, str] = {}
     for name, bus in draft.buses.items():
         if bus.port in owner:
-            text = f'"{bus.port}" is the port of bus.{owner[bus.port]} already'
+            text = f"{quoted(bus.port)} is the port of bus.{owner[bus.port]} already"
             problems.add(("bus", name, "port"), text)
         owner.setdefault(bus.port, name)
         if (
@@ -184,7 +185,7 @@ def _check_device(
     if device_map is None:
         meant = nearest(device.model, draft.models)
         hint = f'the nearest is "{meant}"' if meant else f"known: {', '.join(draft.models)}"
-        problems.add((*path, "model"), f'there is no model "{device.model}"; {hint}')
+        problems.add((*path, "model"), f"there is no model {quoted(device.model)}; {hint}")
         return None
     if device_map.kind != kind:
         problems.add((*path, "model"), f'"{device.model}" is a {device_map.kind}, no {kind}')

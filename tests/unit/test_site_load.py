@@ -182,3 +182,12 @@ def test_site_that_counts_export_needs_a_meter_with_signed_power(tmp_path: Path)
     )
     site = site_of(tmp_path, changed(("limit_A = 100", "limit_A = 100\ncounts_export = true")))
     assert site.tables.circuits[0].counts_export is True
+
+
+def test_site_with_a_line_break_in_a_value_still_gives_one_line(tmp_path: Path) -> None:
+    path = write_site(tmp_path, changed(('bus = "rs485"', 'bus = "rs\\n485"')))
+    with pytest.raises(ConfigError) as refused:
+        load_site(path)
+    assert refused.value.lines == (
+        f'{path}:24: meter.grid.bus: there is no bus "rs\\n485"; the nearest is "rs485"',
+    )

@@ -7,6 +7,9 @@ is a warning here; `run` refuses it.
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +52,9 @@ def check(site: Path, maps_dirs: tuple[Path, ...], as_json: bool) -> None:
     Exit code 0: may run. 1: the proof or the plan does not hold. 3: the file breaks a rule.
     """
     report = make_report(load_site(site, maps_dirs))
-    click.echo(json.dumps(as_dict(report), indent=2) if as_json else "\n".join(lines(report)))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    text = json.dumps(as_dict(report), indent=2) if as_json else "\n".join(lines(report, columns))
+    click.echo(text)
     if report.refusals:
         raise CheckRefused(*report.refusals)
 
@@ -80,8 +85,8 @@ def missing_ports(site: Site) -> list[str]:
     ]
 
 
-def lines(report: Report) -> list[str]:
-    """The report for a terminal; refusals themselves go to stderr."""
+def lines(report: Report, columns: int | None) -> list[str]:
+    """The report for a terminal of so many columns, or for a file; refusals go to stderr."""
     tables = report.site.tables
     result = [
         f"{tables.site.name}: {report.site.path}, hash {tables.site_hash}",
@@ -96,7 +101,7 @@ def lines(report: Report) -> list[str]:
     plan = ["does not fit"] if report.plan is None else describe(report.plan, tables)
     result += ["", "Bus plan", *indented(plan)]
     if report.warnings:
-        result += ["", "Warnings", *indented(report.warnings)]
+        result += ["", "Warnings", *wrapped(report.warnings, columns)]
     return [*result, "", verdict(report)]
 
 
@@ -127,6 +132,23 @@ def watchdog_text(charger: ChargerRow) -> str:
 
 def indented(text_lines: list[str] | tuple[str, ...]) -> list[str]:
     return [f"  {line}".rstrip() for line in text_lines]
+
+
+def wrapped(warnings: tuple[str, ...], columns: int | None) -> list[str]:
+    """One warning a line for a file; for a terminal broken between words, later lines set in."""
+    if columns is None:
+        return indented(warnings)
+    return [
+        line
+        for warning in warnings
+        for line in textwrap.wrap(
+            warning,
+            columns,
+            initial_indent="  ",
+            subsequent_indent="      ",
+            break_on_hyphens=False,
+        )
+    ]
 
 
 def as_dict(report: Report) -> dict[str, Any]:

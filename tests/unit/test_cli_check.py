@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from loadctl.cli.check import wrapped
 from loadctl.cli.main import cli
 from loadctl.errors import CheckRefused, ConfigError
 from tests.support.site_files import GARAGE, changed, in_table, write_map, write_site
@@ -149,3 +150,16 @@ def test_check_isolated_charger_is_shown_as_switched_off(tmp_path: Path) -> None
     text = GARAGE.replace("failsafe_A = 10", "failsafe_A = 10\nisolated = true")
     result = CliRunner().invoke(cli, ["check", str(write_site(tmp_path, text))])
     assert "  bay2  is switched off for good" in result.output
+
+
+def test_check_warnings_are_wrapped_for_a_terminal_and_whole_in_a_file() -> None:
+    warnings = ("circuit.main L1: much too long for this screen", "short")
+    assert wrapped(warnings, None) == [
+        "  circuit.main L1: much too long for this screen",
+        "  short",
+    ]
+    assert wrapped(warnings, 30) == [
+        "  circuit.main L1: much too",
+        "      long for this screen",
+        "  short",
+    ]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hw.sim.faults import Fate
+from hw.sim.faults import Fate, SeededLosses
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Losses, Scenario, random_scenario
 from hw.sim.virtual import VirtualSite, VirtualWire
@@ -294,3 +294,13 @@ def test_meter_and_chargers_on_two_buses_share_one_plant() -> None:
     virtual.clock.sleep_until(2 * S)
     reply = virtual.wires[0].transact(METER, PATIENCE, 3 * S)
     assert reply.payload[:12].hex() == f"{6_000:08x}" * 3
+
+
+def test_fates_follow_from_the_seed_and_differ_from_bus_to_bus() -> None:
+    def fates(seed: int, bus_i: int) -> list[Fate]:
+        faults = SeededLosses(Losses(request_ppm=500_000), seed, bus_i)
+        return [faults.fate(b"", 0) for _ in range(40)]
+
+    assert fates(1, 0) == fates(1, 0)
+    assert fates(1, 0) != fates(2, 0)
+    assert fates(1, 0) != fates(1, 1)

@@ -270,13 +270,13 @@ def _period_that_fits(tables: Tables, maps: dict[str, DeviceMap]) -> list[str]:
 
 
 def _baud_that_fits(tables: Tables, maps: dict[str, DeviceMap], bus: int) -> list[str]:
-    """The lowest faster speed that every device on the bus can be set to."""
+    """The lowest speed that every device on the bus can be set to and that fits: a faster one."""
     models = {row.model for row in tables.meters if row.bus == bus}
     models |= {row.model for row in tables.chargers if row.bus == bus}
     common = set.intersection(*(set(maps[model].bauds) for model in models))
     for baud in sorted(common):
         faster = _with_bus(tables, bus, baud)
-        if baud > tables.buses[bus].baud and _fits(faster, maps):
+        if _fits(faster, maps):
             return [f"bus.{tables.buses[bus].name}.baud = {baud} ({_ms(_scan_ns(faster, maps))})"]
     return []
 

@@ -199,6 +199,18 @@ def test_heidelberg_state_becomes_a_letter(raw: int, letter: str):
     assert decode_charger(HEIDELBERG, payload) == ChargerValues(letter, (6_100, 6_200, 0), None)
 
 
+@pytest.mark.parametrize(("board_degC", "power_VA"), [(0x8000, 0), (250, 0xFFFF)])
+def test_value_that_means_no_value_is_implausible_without_bounds(board_degC: int, power_VA: int):
+    payload = status(6, 61, 62, 0, board_degC, 230, 230, 230, 1, power_VA)
+    assert decode_charger(HEIDELBERG, payload) is None
+
+
+@pytest.mark.parametrize(("board_degC", "power_VA"), [(0x8001, 0), (0xFFFF, 0xFFFE)])
+def test_value_beside_the_one_that_means_no_value_is_believed(board_degC: int, power_VA: int):
+    payload = status(6, 61, 62, 0, board_degC, 230, 230, 230, 1, power_VA)
+    assert decode_charger(HEIDELBERG, payload) is not None
+
+
 # setpoints
 
 

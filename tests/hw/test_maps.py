@@ -219,6 +219,35 @@ def test_measured_current_without_bounds_is_refused():
     ]
 
 
+def test_measured_current_that_fits_no_int32_is_refused():
+    raw = meter()
+    raw["registers"]["current_1_A"]["plausible"] = [0, 2_147_484]
+    assert lines_of(raw) == [
+        "x.toml: registers.current_1_A.plausible: needs bounds within 2147483.647 A"
+    ]
+
+
+def test_narrow_current_without_bounds_is_refused_too():
+    raw = charger()
+    del raw["registers"]["current_3_A"]["plausible"]
+    assert "registers.current_3_A.plausible: needs bounds" in lines_of(raw)[0]
+
+
+def test_value_of_two_words_is_not_written_by_function_6():
+    raw = charger()
+    raw["registers"]["setpoint_A"] |= {"type": "u32", "words": "high", "address": 200}
+    assert lines_of(raw) == ["x.toml: registers.setpoint_A.write: function 6 does not write a u32"]
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [("fallback", "fallback_A"), ("watchdog", "watchdog_s")]
+)
+def test_register_that_arming_cannot_read_back_is_refused(section: str, name: str):
+    raw = charger()
+    del raw["registers"][name]["read"]
+    assert lines_of(raw) == [f"x.toml: {section}.register: {name} cannot be read back"]
+
+
 def test_meter_with_a_setpoint_is_refused():
     raw = meter()
     raw["setpoint"] = charger()["setpoint"]

@@ -278,6 +278,54 @@ def test_plan_of_a_meter_bus_and_a_charger_bus_meets_between_the_phases():
     assert plan.take_end_ns == near(METER_FAILED_ns + 9 * WRITE_ns + TIMEOUT_ns + STEP_ns)
 
 
+def test_plan_of_two_buses_may_spend_the_timeout_before_the_longest_take():
+    bays = [make_charger(f"bay{i}", address=i + 2, bus=1) for i in range(8)]
+    tables = make_tables(
+        chargers=[make_charger("lot"), *bays],
+        buses=[make_bus("one"), make_bus("two", timeout_ns=10 * NS_PER_MS)],
+    )
+    plan = plan_of(tables)
+    read_ns = METER_FAILED_ns + STATUS_ns + TIMEOUT_ns
+    assert plan.read_end_ns == near(read_ns)
+    assert plan.take_end_ns == near(read_ns + 9 * WRITE_ns + STEP_ns)
+
+
+def test_plan_without_refreshes_still_has_a_give_slot():
+    needed_ns = plan_of(make_tables(n_chargers=2)).buses[0].busy_ns + GATEWAY_ns
+    tables = make_tables(n_chargers=2, charger_changes={"watchdog_ns": None})
+    (bus,) = plan_of(replace(tables, site=replace(tables.site, period_ns=needed_ns))).buses
+    assert (bus.n_refreshes_per_scan, bus.n_gives_per_scan) == (0, 1)
+
+
+def test_plan_counts_the_gap_between_two_blocks_of_one_meter():
+    tables = make_tables(n_chargers=0)
+    raw = copy.deepcopy(tables.maps["reference-meter"])
+    raw["timing"]["gap_ms"] = 60
+    raw["blocks"] = {
+        "first": {"read": 4, "address": 0, "count": 10, "confidence": "H"},
+        "second": {"read": 4, "address": 10, "count": 10, "confidence": "H"},
+    }
+    (bus,) = make_plan(tables, {"reference-meter": parse_map(raw, "two blocks")}).buses
+    first_ns = SILENT_ns + 33 * CHAR_ns + 10 * NS_PER_MS
+    second_failed_ns = 60 * NS_PER_MS + 33 * CHAR_ns + 80 * NS_PER_MS
+    assert bus.meter_slots[0].failed_ns == near(first_ns + second_failed_ns)
+
+
+def test_plan_counts_the_kick_after_a_setpoint():
+    tables = make_tables(n_chargers=1)
+    raw = copy.deepcopy(tables.maps["reference-charger"])
+    raw["registers"]["kick"] = {"address": 400, "write": 6, "type": "u16", "confidence": "H"}
+    raw["watchdog"] |= {"fed_by": "kick", "kick_register": "kick", "kick_raw": 1}
+    maps = maps_of(tables) | {"reference-charger": parse_map(raw, "kicked")}
+    assert make_plan(tables, maps).buses[0].setpoint_slots[0].worst_ns == near(2 * WRITE_ns)
+
+
+def test_plan_needs_no_other_device_to_fill_a_gap_on_the_bus():
+    tables = make_tables(n_chargers=1, period_ms=1000)
+    maps = changed_maps(tables, gap_ms=60, gap_scope="bus")
+    assert make_plan(tables, maps).buses[0].gap_ns == 0
+
+
 def test_plan_in_words_ends_with_worst_case_and_margin():
     tables = make_tables(n_chargers=8)
     assert describe(plan_of(tables), tables) == [

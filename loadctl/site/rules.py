@@ -126,10 +126,7 @@ def check_circuits(draft: Draft, problems: Problems) -> None:
 
 def check_meters(draft: Draft, problems: Problems) -> None:
     for name, meter in draft.meters.items():
-        path: Path = ("meter", name)
-        device_map = _check_device(path, meter, METER, draft, problems)
-        if device_map is not None and device_map.current is None:
-            problems.add((*path, "model"), f'"{meter.model}" measures no currents')
+        _check_device(("meter", name), meter, METER, draft, problems)
 
 
 def check_charger(name: str, charger: ChargerTable, draft: Draft, problems: Problems) -> None:

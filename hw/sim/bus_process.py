@@ -29,7 +29,7 @@ from hw.sim.pty_port import PtyPort
 from hw.sim.rtu import RequestFinder
 from hw.sim.scenario import load_scenario_json
 from hw.wire import Line
-from loadctl import tables as site_tables
+from loadctl.tables import load as load_tables
 from loadctl.units import NS_PER_S
 
 READY_LINE = "ready"
@@ -125,7 +125,7 @@ def write_line(file: TextIO, entry: dict[str, Any]) -> None:
 
 
 def serve(directory: Path, bus_i: int, start_ns: int, stop_fds: list[int]) -> None:
-    tables = site_tables.load((directory / "tables.json").read_text())
+    tables = load_tables((directory / "tables.json").read_text())
     scenario = load_scenario_json((directory / "scenario.json").read_text())
     bus = tables.buses[bus_i]
     board = Board(tables, directory / "board")

@@ -22,8 +22,8 @@ from hw.sim.board import Board
 from hw.sim.bus_process import READY_LINE
 from hw.sim.report import report_of
 from hw.sim.scenario import Scenario, demo_scenario
-from loadctl import tables as site_tables
 from loadctl.errors import BusError
+from loadctl.tables import dump
 from loadctl.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class SimSite:
         """Start every bus process and wait until each has its port."""
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "board").unlink(missing_ok=True)
-        (self.directory / "tables.json").write_text(site_tables.dump(self.tables))
+        (self.directory / "tables.json").write_text(dump(self.tables))
         (self.directory / "scenario.json").write_text(self.scenario.dump())
         self._board = Board(self.tables, self.directory / "board")
         self._final = None

@@ -88,12 +88,13 @@ class Scan:
         self._note_suspend(woke_at_ns)
         self.step(woke_at_ns)
 
-    def bring_down(self, now_ns: int) -> list[str]:
+    def bring_down(self) -> list[str]:
         """Leave every charger at min(last, failsafe); the names of those that did not answer."""
         unacknowledged = self.field.bring_down(self.clock.now_ns)
+        now_ns = self.clock.now_ns()
         self.image.event(Event.STOPPED, -1, len(unacknowledged), 0, now_ns)
         self.image.scan(now_ns, self.scans, self.missed, self.skipped, STOP)
-        self.image.publish(self.clock.now_ns())
+        self.image.publish(now_ns)
         return unacknowledged
 
     def _give_terms(self, now_ns: int) -> tuple[bool, int]:

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Whatever ends the loop, every charger is brought down; an exception then goes on its way."""
+    """Build the scan, let the signals stop it, run it."""
     tables = plain.load(args.tables.read_text())
     buses = open_buses(tables, lock_fds(args.lock_fds, tables), args.runtime_dir)
     scan = build(tables, buses, runtime.SiteDir(args.runtime_dir), args.fifo_priority, args.cpu)
@@ -76,13 +76,17 @@ def run(args: argparse.Namespace) -> int:
 
     for number in STOP_SIGNALS:
         signal.signal(number, stop)
+    drive(scan)
+    return 0
+
+
+def drive(scan: Scan) -> None:
+    """Whatever ends the loop, every charger is brought down; an exception then goes on its way."""
     try:
         scan.run()
     finally:
-        unacknowledged = scan.bring_down(_clock.monotonic_ns())
-        for name in unacknowledged:
+        for name in scan.bring_down():
             sys.stderr.write(f"{name}: failsafe current not acknowledged\n")
-    return 0
 
 
 def lock_fds(text: str, tables: Tables) -> list[int | None]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hw.devices import parse_map
+from hw.sim.faults import Fate
 from hw.sim.scenario import Scenario
 from hw.sim.virtual import VirtualClock, VirtualSite
 from loadctl._core import Core
@@ -29,6 +31,7 @@ from loadctl.tables import (
 
 S_ns = 1_000_000_000
 MS_ns = 1_000_000
+SETPOINT_REGISTER = 100  # of the reference charger
 START_ns = 1_000 * S_ns
 
 
@@ -157,12 +160,50 @@ class RigClock:
         return self.clock.now_ns()
 
 
+class Frame(NamedTuple):
+    """One whole request as a device would hear it."""
+
+    at_ns: int
+    address: int
+    function: int
+    register: int
+    value: int  # count of a read, value of a single write
+
+    @property
+    def is_setpoint(self) -> bool:
+        return (self.function, self.register) == (6, SETPOINT_REGISTER)
+
+
+class Wiretap:
+    """Writes down every request; devices in `dead` hear nothing, the replies of `mute` are lost."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.dead: set[int] = set()
+        self.mute: set[int] = set()
+
+    def fate(self, request: bytes, now_ns: int) -> Fate:
+        register, value = struct.unpack_from(">HH", request, 2)
+        self.frames.append(Frame(now_ns, request[0], request[1], register, value))
+        return Fate(loses_request=request[0] in self.dead, loses_reply=request[0] in self.mute)
+
+    def since(self, at_ns: int, address: int | None = None) -> list[Frame]:
+        return [f for f in self.frames if f.at_ns >= at_ns and address in (None, f.address)]
+
+    def setpoints(self, since_ns: int = 0, address: int | None = None) -> list[Frame]:
+        return [frame for frame in self.since(since_ns, address) if frame.is_setpoint]
+
+
 class VirtualRig:
     """A whole scan on simulated buses in virtual time: real core, gate, plan, image and bytes."""
 
     def __init__(self, tables: Tables, scenario: Scenario, directory: Path) -> None:
         self.tables = tables
         self.site = VirtualSite(tables, scenario, START_ns)
+        self.taps = [Wiretap() for _ in tables.buses]
+        for line, tap in zip(self.site.lines, self.taps, strict=True):
+            line.faults = tap
+        self.tap = self.taps[0]
         self.clock = RigClock(self.site.clock)
         self.maps = {name: parse_map(raw, name) for name, raw in tables.maps.items()}
         self.plan = make_plan(tables, self.maps)
@@ -202,6 +243,10 @@ class VirtualRig:
         until_ns = self.clock.now_ns() + span_ns
         while self.pacer.grid_at_ns < until_ns:
             self.pass_one()
+
+    def scans_of(self, frames: list[Frame]) -> list[int]:
+        """The number of the grid period that each frame fell into."""
+        return [(frame.at_ns - START_ns) // self.tables.site.period_ns for frame in frames]
 
     def snapshot(self) -> dict[str, Any]:
         return Reader(self.image_path).snapshot()

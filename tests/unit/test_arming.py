@@ -1,0 +1,119 @@
+"""The arming walk of one charger, exchange by exchange."""
+
+import pytest
+
+from hw.devices import ArmingStep
+from hw.wire import Code, Exchange
+from loadctl.arming import Arming, RETRY_ns, Stage
+
+READ_1, WRITE_1 = Exchange(11, 3, 102, 1), Exchange(11, 6, 102, 1, b"\x00\x3c")
+READ_2, WRITE_2 = Exchange(11, 3, 101, 1), Exchange(11, 6, 101, 1, b"\x00\x1e")
+SETPOINT = Exchange(11, 3, 100, 1)
+STEPS = [
+    ArmingStep("fallback_A", READ_1, b"\x00\x3c", WRITE_1),
+    ArmingStep("watchdog_s", READ_2, b"\x00\x1e", WRITE_2),
+]
+CHECK_ONLY = [ArmingStep("mode", READ_1, b"\x00\x01", None)]
+WRONG = b"\xff\xff"
+GOOD_FAILED = (Code.NO_ANSWER, Code.BAD_FRAME)
+
+
+def walked(arming: Arming, *answers: tuple[Code, bytes]) -> list[Exchange | None]:
+    """What was sent before each answer, and what would be sent next."""
+    sent = []
+    for code, payload in answers:
+        sent.append(arming.exchange(0))
+        arming.done(code, payload, 0)
+    return [*sent, arming.exchange(0)]
+
+
+def good(payload: bytes = b"") -> tuple[Code, bytes]:
+    return Code.GOOD, payload
+
+
+def test_arming_registers_that_are_right_are_not_written() -> None:
+    arming = Arming(STEPS, SETPOINT)
+    answers = [good(b"\x00\x3c"), good(b"\x00\x1e"), good(b"\x00\x50")]
+    assert walked(arming, *answers) == [READ_1, READ_2, SETPOINT, None]
+    assert arming.is_armed is True
+    assert arming.setpoint_payload == b"\x00\x50"
+
+
+def test_arming_register_that_differs_is_written_once_and_read_back() -> None:
+    arming = Arming(STEPS, SETPOINT)
+    answers = [good(WRONG), good(), good(b"\x00\x3c"), good(b"\x00\x1e")]
+    assert walked(arming, *answers) == [READ_1, WRITE_1, READ_1, READ_2, SETPOINT]
+    assert arming.is_armed is False
+
+
+def test_arming_register_that_does_not_take_its_value_fails_without_a_second_write() -> None:
+    arming = Arming(STEPS, SETPOINT)
+    assert walked(arming, good(WRONG), good(), good(WRONG)) == [READ_1, WRITE_1, READ_1, None]
+    assert arming.stage is Stage.FAILED
+
+
+def test_arming_register_that_can_only_be_checked_fails_when_it_differs() -> None:
+    arming = Arming(CHECK_ONLY, SETPOINT)
+    assert walked(arming, good(WRONG)) == [READ_1, None]
+    assert arming.stage is Stage.FAILED
+    arming = Arming(CHECK_ONLY, SETPOINT)
+    assert walked(arming, good(b"\x00\x01")) == [READ_1, SETPOINT]
+
+
+@pytest.mark.parametrize("n_done", [0, 1, 2, 3])
+def test_arming_refusal_at_any_stage_fails(n_done: int) -> None:
+    answers = [good(WRONG), good(), good(b"\x00\x3c")][:n_done]
+    arming = Arming(STEPS[:1], SETPOINT)
+    walked(arming, *answers, (Code.REFUSED, b""))
+    assert arming.stage is Stage.FAILED
+
+
+@pytest.mark.parametrize("code", GOOD_FAILED)
+def test_arming_lost_read_is_asked_again(code: Code) -> None:
+    arming = Arming(STEPS, SETPOINT)
+    assert walked(arming, (code, b""), good(b"\x00\x3c"), (code, b"")) == [
+        READ_1,
+        READ_1,
+        READ_2,
+        READ_2,
+    ]
+
+
+@pytest.mark.parametrize("code", GOOD_FAILED)
+def test_arming_lost_write_is_checked_before_it_is_written_again(code: Code) -> None:
+    arming = Arming(STEPS, SETPOINT)
+    answers = [good(WRONG), (code, b""), good(b"\x00\x3c")]
+    assert walked(arming, *answers) == [READ_1, WRITE_1, READ_1, READ_2]
+
+
+def test_arming_frame_that_never_left_changes_nothing() -> None:
+    arming = Arming(STEPS, SETPOINT)
+    not_sent = (Code.NOT_SENT, b"")
+    assert walked(arming, not_sent, good(WRONG), not_sent) == [READ_1, READ_1, WRITE_1, WRITE_1]
+
+
+def test_arming_that_failed_begins_again_after_its_pause_and_not_before() -> None:
+    arming = Arming(CHECK_ONLY, SETPOINT)
+    arming.done(Code.GOOD, WRONG, 1_000)
+    assert arming.exchange(1_000 + RETRY_ns - 1) is None
+    assert arming.exchange(1_000 + RETRY_ns) == READ_1
+
+
+def test_arming_without_registers_reads_the_setpoint_only() -> None:
+    assert walked(Arming([], SETPOINT), good(b"\x00\x00")) == [SETPOINT, None]
+
+
+def test_arming_setpoint_that_cannot_be_read_is_left_out() -> None:
+    arming = Arming(STEPS[:1], None)
+    assert walked(arming, good(b"\x00\x3c")) == [READ_1, None]
+    assert arming.is_armed is True
+    assert arming.setpoint_payload is None
+    assert Arming([], None).is_armed is True
+
+
+def test_arming_restart_walks_the_whole_list_again() -> None:
+    arming = Arming(STEPS, None)
+    walked(arming, good(b"\x00\x3c"), good(b"\x00\x1e"))
+    assert arming.is_armed is True
+    arming.restart()
+    assert arming.exchange(0) == READ_1

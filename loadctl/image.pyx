@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 
 from loadctl.law.layout cimport charger_t, circuit_t, meter_t, site_t
 
-from loadctl.errors import LoadctlError
+from loadctl.errors import LoadctlError, NotRunning
 
 cdef extern from *:
     """
@@ -326,7 +326,7 @@ cdef class Reader:
         cdef int tries = READ_TRIES
         cdef bint is_whole
         if load_acquire(&self.header.counter) == 0:
-            raise LoadctlError(f"{self.path}: nothing published yet")
+            raise NotRunning(f"{self.path}: nothing published yet")
         with nogil:
             is_whole = self._copy(tries)
         if not is_whole:

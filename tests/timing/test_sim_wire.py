@@ -27,11 +27,12 @@ LINE = Line(19_200, "8E1")
 PATIENCE = Patience(10 * MS, 80 * MS, 0, False)
 METER = Exchange(1, 4, 0, 20)
 
-# Budgets. A simulated reply must be early never, and late by much less than one character (573 us)
-# in the median; the tail is the host's and is bounded well below the plan's margin of 10 ms.
+# Budgets. A simulated reply is never early. Seen from here, where this process has to be woken too,
+# it is late by less than a character (573 us) in the median. What the simulator itself is late by
+# is bounded in the tail as well, below a quarter of the turnaround.
 EARLIEST_us = 0
-P50_us = 600
-P99_us = 5_000
+P50_us = 573
+OWN_P99_us = 2_500
 CPU_SHARE = 0.15  # of one core, at 45 exchanges a second
 
 
@@ -102,9 +103,12 @@ def test_replies_come_when_a_wire_would_bring_them(simulated: SimSite) -> None:
         print(f"{what} byte late by p50 {p50_us:.0f} p99 {p99_us:.0f} max {ordered[-1]:.0f} us")
         assert ordered[0] >= EARLIEST_us
         assert p50_us < P50_us
-        assert p99_us < P99_us
     print(f"cpu {share:.3f} of a core at {len(late) * S / (time.monotonic_ns() - begun_ns):.0f}/s")
     assert share < CPU_SHARE
+    simulated.stop()
+    own = simulated.report()["timing"]["one"]
+    print(f"simulator: {own}")
+    assert own["p99_us"] < OWN_P99_us
 
 
 def test_real_bus_runs_scans_on_the_simulated_site_without_a_fault(simulated: SimSite) -> None:

@@ -1,4 +1,6 @@
-"""The contract of the core for other Cython modules. The structs of the plant block are in `loadctl.law.layout`."""
+"""The contract of the core for other Cython modules. The structs of the plant block are in
+`loadctl.law.layout`.
+"""
 
 from loadctl.law.tables cimport law_t
 

@@ -1,8 +1,9 @@
 """The border of the control law: the core of one site, and its rules called in order.
 
-Owns the static tables and the work space, both of a size fixed when it is made; all state is in the plant block
-that the caller attaches. Never does I/O, reads no clock, allocates nothing in `step` and `confirm`, which run without the
-interpreter lock. Called by the scan's main thread only, or by `whatif` on a block of its own.
+Owns the static tables and the work space, both of a size fixed when it is made; all state is in
+the plant block that the caller attaches. Never does I/O, reads no clock, allocates nothing in
+`step` and `confirm`, which run without the interpreter lock. Called by the scan's main thread
+only, or by `whatif` on a block of its own.
 """
 
 cimport cython
@@ -16,12 +17,11 @@ from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t, meter_t, site_t
 from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, take_off_fixed
 from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, judge_gives, mark_looks,
-    order_raises, order_takes, settle_grants, sum_up,
+    order_probes, order_raises, order_takes, probe_mA, settle_grants, sum_up,
 )
 from loadctl.law.ramp cimport begin_run
 from loadctl.law.reserve cimport (
-    answered_probe, armed, disarmed, probe_mA, prove_by_time, sampled, sent, unanswered,
-    update_reserves,
+    answered_probe, armed, disarmed, prove_by_time, sampled, sent, unanswered, update_reserves,
 )
 from loadctl.law.session cimport mark_candidates
 from loadctl.law.share cimport share
@@ -61,6 +61,7 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     keep_high_shares(law)
     order_takes(law, now_ns)
     order_raises(law, now_ns)
+    order_probes(law)
     mark_looks(law)
     sum_up(law)
     return GOOD if is_sound(law) else UNSOUND

@@ -1,9 +1,11 @@
 """Admit: who may charge at all when not everyone's minimum fits.
 
-A grant is 0 or at least the minimum. In turn each candidate whose minimum still fits is in; one that does not fit is
-skipped, not a stop. The turn: `never_pause`, then tier by tier: sessions younger than `min_on_s`, then file order.
-A session that charges keeps to the low caps, so that only a real limit pauses it; one that does not charge yet must fit the
-high caps too, and one that was paused returns after `min_off_s`, once its minimum and `admit_margin` have fitted for a while.
+A grant is 0 or at least the minimum. In turn each candidate whose minimum still fits is in; one
+that does not fit is skipped, not a stop. The turn: `never_pause`, then tier by tier: sessions
+younger than `min_on_s`, then file order. A session that charges keeps to the low caps, so that
+only a real limit pauses it; one that does not charge yet must fit the high caps too, and one
+that was paused returns after `min_off_s`, once its minimum and `admit_margin` have fitted for a
+while.
 """
 
 from libc.stdint cimport int32_t, int64_t

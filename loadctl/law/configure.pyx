@@ -1,8 +1,9 @@
 """Configure: the tables of a site checked once and laid out as C arrays.
 
-The only place of the law that sees Python objects, and the only one that allocates: one run of memory for all static
-rows and all work space, which the core frees. Every bound that the rules rely on is checked here; what is out of bounds
-raises ValueError with place, value and bound. Imports nothing of ours: rows are taken by the names of their fields.
+The only place of the law that sees Python objects, and the only one that allocates: one run of
+memory for all static rows and all work space, which the core frees. Every bound that the rules
+rely on is checked here; what is out of bounds raises ValueError with place, value and bound.
+Imports nothing of ours: rows are taken by the names of their fields.
 """
 
 from cpython.mem cimport PyMem_Calloc

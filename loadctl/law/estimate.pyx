@@ -1,13 +1,14 @@
 """Estimate: the background of every circuit as an interval, and the caps that follow from it.
 
-Background is what a circuit carries besides chargers, sub-circuits included: its meter minus the draws below it. Draws are
-intervals. Two readings of the samples:
+Background is what a circuit carries besides chargers, sub-circuits included: its meter minus the
+draws below it. Draws are intervals. Two readings of the samples:
 
     rigorous    samples around the meter's value, one before and one after it; else 0 and the reserve
     known       the newest sample, however old a scan or two; else 0
 
-The low end (what cuts are judged by) and the bound of a raise are rigorous; what shares leave room for is known, held at its
-highest for `peak_hold_ns`. A sub-circuit's own meter bounds the draws below it.
+The low end (what cuts are judged by) and the bound of a raise are rigorous; what shares leave
+room for is known, held at its highest for `peak_hold_ns`. A sub-circuit's own meter bounds the
+draws below it.
 """
 
 from libc.stdint cimport int32_t, int64_t

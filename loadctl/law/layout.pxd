@@ -1,8 +1,10 @@
-"""The plant block: every input, state and output of the control law, as flat structs of one run of bytes.
+"""The plant block: every input, state and output of the control law, as flat structs of one run of
+bytes.
 
 Order in the block: one site_t, then all circuit_t, meter_t, charger_t, in the order of the site
-file. Only int32 and int64, the wide ones first and an even number of the narrow ones, so that no struct has padding
-and each is a multiple of 8 bytes. Zero everywhere is a fresh START: flags, not magic values, say what is known.
+file. Only int32 and int64, the wide ones first and an even number of the narrow ones, so that no
+struct has padding and each is a multiple of 8 bytes. Zero everywhere is a fresh START: flags,
+not magic values, say what is known.
 """
 
 from libc.stdint cimport int32_t, int64_t

@@ -1,8 +1,9 @@
 """Limits: what the chargers of this scan may draw together, per limit of every circuit.
 
-Cap = limit - margin - background - what no candidate may have (reserves of chargers that cannot be commanded, or did not
-follow). The low cap, by the lowest background, is what cuts keep to; a meter above its limit lowers it further. The high
-cap, by the held background, is what raises keep to. Phase limits and power carry background; unbalance is among chargers only.
+Cap = limit - margin - background - what no candidate may have (reserves of chargers that cannot
+be commanded, or did not follow). The low cap, by the lowest background, is what cuts keep to; a
+meter above its limit lowers it further. The high cap, by the held background, is what raises
+keep to. Phase limits and power carry background; unbalance is among chargers only.
 """
 
 from libc.stdint cimport int32_t, int64_t

@@ -1,8 +1,9 @@
 """Order: the takes and gives of this scan, each with its reason, and the last word on every give.
 
-Takes are decided first and are never conditional. A give stands only while reserves, itself included, and the rigorous
-background fit every limit above it: `judge_gives` trims or drops what does not, once the takes are acknowledged.
-`needs_look` marks the chargers whose fresh status could make a give fit.
+Takes are decided first and are never conditional. A give stands only while reserves, itself
+included, and the rigorous background fit every limit above it: `judge_gives` trims or drops what
+does not, once the takes are acknowledged. `needs_look` marks the chargers whose fresh status
+could make a give fit.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -162,6 +163,47 @@ cdef void fill_reserves(law_t *law) noexcept nogil:
             law, limit_i // N_KINDS, limit_i % N_KINDS,
             law.circuits[limit_i // N_KINDS].background_rigorous_mA,
         )
+
+
+cdef void order_probes(law_t *law) noexcept nogil:
+    """Decide what a silent charger is written until it answers: min(last setpoint, failsafe).
+
+    It may have fallen to its fallback by itself. Where the limits above do not hold now, or cannot be seen, that
+    bounds the probe too, so that it raises nothing.
+    """
+    cdef charger_t *charger
+    cdef int32_t i
+    fill_reserves(law)
+    for i in range(law.n_chargers):
+        charger = &law.chargers[i]
+        if charger.is_silent and charger.is_armed and not law.charger_rows[i].is_isolated:
+            charger.action = ACTION_PROBE
+            charger.action_mA = min(charger.setpoint_mA, law.charger_rows[i].failsafe_mA)
+            if not is_seen(law, i) or covered_mA(law, i) == 0:
+                charger.action_mA = min(charger.action_mA, lowest_mA(law, i))
+
+
+cdef int32_t probe_mA(law_t *law, int32_t i) noexcept nogil:
+    cdef charger_t *charger = &law.chargers[i]
+    if charger.action == ACTION_PROBE:
+        return charger.action_mA
+    return min(charger.setpoint_mA, law.charger_rows[i].failsafe_mA)
+
+
+cdef int32_t lowest_mA(law_t *law, int32_t i) noexcept nogil:
+    """The fallback as a setpoint."""
+    cdef charger_row_t *row = &law.charger_rows[i]
+    cdef int32_t value_mA = row.fallback_mA // row.step_mA * row.step_mA
+    return value_mA if value_mA >= row.min_mA else 0
+
+
+cdef bint is_seen(law_t *law, int32_t i) noexcept nogil:
+    cdef int32_t c = law.charger_rows[i].circuit
+    while c != NONE:
+        if not law.circuits[c].may_raise:
+            return False
+        c = law.circuit_rows[c].parent
+    return True
 
 
 cdef int64_t covered_mA(law_t *law, int32_t i) noexcept nogil:

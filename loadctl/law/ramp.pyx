@@ -1,8 +1,9 @@
 """Ramp: how soon and how far a setpoint may rise to its share. Down is at once and not here.
 
-A raise waits for: the setpoint to be acknowledged, the meters of this scan, its turn after a start, the delay after a cut on a
-circuit phase it uses, the soft start, the deadband (or `trim_s` inside it), and the time between raises. How far: a budget
-that runs since the last raise, saved up until one step fits. Notes in `reason` what it waits for.
+A raise waits for: the setpoint to be acknowledged, the meters of this scan, its turn after a
+start, the delay after a cut on a circuit phase it uses, the soft start, the deadband (or
+`trim_s` inside it), and the time between raises. How far: a budget that runs since the last
+raise, saved up until one step fits. Notes in `reason` what it waits for.
 """
 
 from libc.stdint cimport int32_t, int64_t

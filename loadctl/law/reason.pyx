@@ -1,6 +1,7 @@
 """Reason: why a charger has the setpoint it has, as a code and the limit that binds.
 
-Codes are stored in the image and in recordings: a code never changes its meaning. The words are in `loadctl.reasons`.
+Codes are stored in the image and in recordings: a code never changes its meaning. The words are
+in `loadctl.reasons`.
 """
 
 from libc.stdint cimport int32_t

@@ -8,8 +8,8 @@
     proof                                    unchanged         the setpoint          yes
     disarmed                                 unchanged         at least rated        -
 
-A frame that was never sent changes nothing. The only way down is a proof. Events come from the border between the
-phases of a scan; time is always an argument.
+A frame that was never sent changes nothing. The only way down is a proof. Events come from the
+border between the phases of a scan; time is always an argument.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -23,6 +23,9 @@ cdef enum:
     # A box may signal, and a car take, one percentage point of pilot duty more than asked:
     # IEC 61851-1 table A.5, 0.6 A. What is drawn beyond the setpoint stays in the reserve all the same.
     PILOT_TOLERANCE_mA = 600
+    # Only a car that came down to about its setpoint came down because it was told to. One that
+    # took less by itself, stopped or left may be back before the box has passed the new value on.
+    OBEYS_WITHIN_mA = 2000
 
 
 cdef void sent(
@@ -71,11 +74,6 @@ cdef void answered_probe(law_t *law, int32_t i, int64_t at_ns) noexcept nogil:
         return
     charger.is_silent = False
     charger.raise_after_ns = at_ns + law.site.tuning.stagger_ns * (i + 1) // law.n_chargers
-
-
-cdef int32_t probe_mA(law_t *law, int32_t i) noexcept nogil:
-    """A probe never raises: the lower of the last setpoint and the failsafe current."""
-    return min(law.chargers[i].setpoint_mA, law.charger_rows[i].failsafe_mA)
 
 
 cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) noexcept nogil:
@@ -133,8 +131,13 @@ cdef void judge_sample(
     if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
         charger.has_seen_above = True
         charger.is_overdue = is_late
-    elif charger.has_seen_above or is_late:
+    elif is_late or (charger.has_seen_above and is_at(charger.setpoint_mA, highest_mA)):
         prove(charger)
+
+
+cdef bint is_at(int32_t setpoint_mA, int32_t draw_mA) noexcept nogil:
+    """True when the draw is the setpoint, as near as cars keep to it. A pause is told by time alone."""
+    return setpoint_mA > 0 and draw_mA >= setpoint_mA - OBEYS_WITHIN_mA
 
 
 cdef void prove_by_time(law_t *law, int64_t now_ns) noexcept nogil:

@@ -1,7 +1,8 @@
 """Sessions: which chargers ask for current.
 
-A car is there in states B, C and D. Only a charger that can be commanded may be given anything: armed, answering,
-not switched off for good, its state read. Runs inside step; changes `is_candidate` and forgets a pause when the car has left.
+A car is there in states B, C and D. Only a charger that can be commanded may be given anything:
+armed, answering, not switched off for good, its state read. Runs inside step; changes
+`is_candidate` and forgets a pause when the car has left.
 """
 
 from libc.stdint cimport int32_t

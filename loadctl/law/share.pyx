@@ -1,9 +1,10 @@
 """Share: everyone admitted holds its minimum; the rest goes out by weighted lexicographic max-min.
 
-Works on `is_in` (who is admitted) and caps per limit; leaves `x_mA` (on the step grid) and `blocked_by`. Tier by tier a level
-rises: x = max(min, level * weight), until a limit or a maximum stops a charger, those stopped are
-frozen, and on. A level is a fraction, compared exactly; a frozen x is kept in parts of 2^-24 mA, rounded down, so sums never
-pass a cap. Never reads or writes the plant block.
+Works on `is_in` (who is admitted) and caps per limit; leaves `x_mA` (on the step grid) and
+`blocked_by`. Tier by tier a level rises: x = max(min, level * weight), until a limit or a
+maximum stops a charger, those stopped are frozen, and on. A level is a fraction, compared
+exactly; a frozen x is kept in parts of 2^-24 mA, rounded down, so sums never pass a cap. Never
+reads or writes the plant block.
 """
 
 from libc.stdint cimport int32_t, int64_t

@@ -1,10 +1,12 @@
-"""What the rules work on: the plant block seen as structs, the static tables, and the work space of a call.
+"""What the rules work on: the plant block seen as structs, the static tables, and the work space of
+a call.
 
-Static rows are filled once by `_core`. Work arrays hold nothing from one call to the next: each rule
-writes what it reads. Only pointers and tables; no state of the plant may ever live here.
+Static rows are filled once by `_core`. Work arrays hold nothing from one call to the next: each
+rule writes what it reads. Only pointers and tables; no state of the plant may ever live here.
 
-A limit is one number that a sum of currents may not pass. Circuit c owns limits c * N_KINDS + kind.
-A member is one limit that a charger counts in, with how often (power: once per phase it uses).
+A limit is one number that a sum of currents may not pass. Circuit c owns limits c * N_KINDS +
+kind. A member is one limit that a charger counts in, with how often (power: once per phase it
+uses).
 """
 
 from libc.stdint cimport int32_t, int64_t

@@ -127,10 +127,16 @@ cdef void judge_sample(
     law_t *law, int32_t i, int32_t highest_mA, int64_t at_ns
 ) noexcept nogil:
     cdef charger_t *charger = &law.chargers[i]
-    cdef bint is_late = at_ns - charger.acknowledged_at_ns >= follow_ns(law, i)
+    cdef int64_t since_ns = at_ns - charger.acknowledged_at_ns
+    cdef bint is_late = since_ns >= follow_ns(law, i)
     if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
         charger.has_seen_above = True
         charger.is_overdue = is_late
+    elif highest_mA > charger.setpoint_mA:
+        # A car that keeps to the setpoint as its pilot shows it, or one that takes this little by
+        # itself and has not followed yet: only time tells them apart.
+        if since_ns >= 2 * follow_ns(law, i):
+            prove(charger)
     elif is_late or (charger.has_seen_above and is_at(charger.setpoint_mA, highest_mA)):
         prove(charger)
 

@@ -24,7 +24,7 @@ from loadctl.site.problems import (
     unknown_name_text,
     validate,
 )
-from loadctl.tables import ChargerRow, Phases, Tables
+from loadctl.tables import Phases, Tables
 from loadctl.units import (
     N_PHASES,
     NS_PER_S,
@@ -82,8 +82,10 @@ def read_snapshot(path: Path, tables: Tables) -> Snapshot:
 
 
 def settled(tables: Tables, snapshot: Snapshot) -> dict[str, Any]:
-    """The allocation that the scan would come to rest at, as `whatif --json` prints it."""
-    tables = _stale_where_unread(tables, snapshot)
+    """The allocation that the scan would come to rest at, as `whatif --json` prints it.
+
+    A meter that is not in the snapshot is never read: to the core its circuit is stale.
+    """
     core = Core(tables)
     core.attach(bytearray(core.plant_bytes))
     core.set_mode(RUN)
@@ -94,7 +96,7 @@ def settled(tables: Tables, snapshot: Snapshot) -> dict[str, Any]:
     wants = []
     for charger_i, charger in enumerate(tables.chargers):
         told = snapshot.chargers.get(charger.name, ChargerInput())
-        draw_mA = _draw_mA(told, charger)
+        draw_mA = _draw_mA(told)
         setpoint_mA = _setpoint_mA(told, draw_mA)
         core.charger_armed(charger_i, not charger.is_isolated, setpoint_mA)
         core.charger_status(charger_i, Code.GOOD, told.state, draw_mA, setpoint_mA, STATUS_AT_ns)
@@ -142,17 +144,6 @@ def _inputs(kind: str, raw: dict[str, Any], names: list[str], problems: Problems
     return inputs
 
 
-def _stale_where_unread(tables: Tables, snapshot: Snapshot) -> Tables:
-    """A dynamic circuit whose meter has no entry is static at its declared background."""
-    circuits = tuple(
-        dataclasses.replace(circuit, is_dynamic=False)
-        if circuit.is_dynamic and tables.meters[circuit.meter].name not in snapshot.meters
-        else circuit
-        for circuit in tables.circuits
-    )
-    return dataclasses.replace(tables, circuits=circuits)
-
-
 def _answer(tables: Tables, core: Core) -> dict[str, Any]:
     chargers: dict[str, Any] = {}
     for charger_i, charger in enumerate(tables.chargers):
@@ -181,12 +172,12 @@ def _setpoint_mA(told: ChargerInput, draw_mA: Phases | None) -> int:
     return max(draw_mA or (0,))
 
 
-def _draw_mA(told: ChargerInput, charger: ChargerRow) -> Phases | None:
-    """The draw on terminals 1, 2, 3; a terminal without a wire draws nothing."""
+def _draw_mA(told: ChargerInput) -> Phases | None:
+    """The draw on terminals 1, 2, 3; the core counts those that have a wire."""
     if told.current_A is None:
         return None
-    wired_A = told.current_A[: len(charger.phases)]
-    return _phases_mA([*wired_A, *[0.0] * (N_PHASES - len(wired_A))])
+    missing_A = [0.0] * (N_PHASES - len(told.current_A))
+    return _phases_mA([*told.current_A, *missing_A])
 
 
 def _phases_mA(values_A: list[float]) -> Phases:

@@ -183,8 +183,7 @@ def _in_words(
             if isinstance(item["input"], int | float) and isinstance(raw[str(path[0])], list):
                 text = f"{PHASE_NAMES[path[-1] % N_PHASES]}: {text}"
             path = path[:-1]
-        if (path, text) not in found:
-            found.append((path, text))
+        found.append((path, text))
     return found
 
 

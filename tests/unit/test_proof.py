@@ -72,6 +72,12 @@ def test_proof_power_counts_every_phase_of_chargers_and_building(tmp_path: Path)
     )
 
 
+def test_proof_power_rounds_a_load_up_to_the_watt(tmp_path: Path) -> None:
+    text = changed(("limit_A = 100", "limit_A = 100\nlimit_kW = 50"), ("d_A = 40", "d_A = 40.001"))
+    # 120.003 A x 230 V = 27600.69 W
+    assert sums(proof_of(tmp_path, text))["main", "power"] == (6_440, 27_601, 50_000)
+
+
 def test_proof_unbalance_counts_chargers_that_use_one_phase_and_not_the_other(
     tmp_path: Path,
 ) -> None:

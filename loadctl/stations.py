@@ -90,6 +90,8 @@ class ChargerStation:
             self.is_silent = True
             self.is_acknowledged = False
             self.wants_kick = False
+            if not self.was_armed:  # its probes are the arming, from the start
+                self.arming.restart()
 
     def wrote(self, setpoint_mA: int, code: Code, at_ns: int) -> None:
         """A setpoint write left. A raise counts when acknowledged, a decrease at once."""

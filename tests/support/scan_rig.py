@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hw.devices import parse_map
-from hw.sim.faults import Fate
+from hw.sim.faults import Fate, Faults
 from hw.sim.scenario import Scenario
 from hw.sim.virtual import VirtualClock, VirtualSite
 from loadctl._core import Core
@@ -175,9 +175,11 @@ class Frame(NamedTuple):
 
 
 class Wiretap:
-    """Writes down every request; devices in `dead` hear nothing, the replies of `mute` are lost."""
+    """Writes down every request; devices in `dead` hear nothing, the replies of `mute` are lost.
+    Whatever the scenario does to the line besides, goes on behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind: Faults) -> None:
+        self.behind = behind
         self.frames: list[Frame] = []
         self.dead: set[int] = set()
         self.mute: set[int] = set()
@@ -185,7 +187,11 @@ class Wiretap:
     def fate(self, request: bytes, now_ns: int) -> Fate:
         register, value = struct.unpack_from(">HH", request, 2)
         self.frames.append(Frame(now_ns, request[0], request[1], register, value))
-        return Fate(loses_request=request[0] in self.dead, loses_reply=request[0] in self.mute)
+        fate = self.behind.fate(request, now_ns)
+        return fate._replace(
+            loses_request=fate.loses_request or request[0] in self.dead,
+            loses_reply=fate.loses_reply or request[0] in self.mute,
+        )
 
     def since(self, at_ns: int, address: int | None = None) -> list[Frame]:
         return [f for f in self.frames if f.at_ns >= at_ns and address in (None, f.address)]
@@ -200,7 +206,7 @@ class VirtualRig:
     def __init__(self, tables: Tables, scenario: Scenario, directory: Path) -> None:
         self.tables = tables
         self.site = VirtualSite(tables, scenario, START_ns)
-        self.taps = [Wiretap() for _ in tables.buses]
+        self.taps = [Wiretap(line.faults) for line in self.site.lines]
         for line, tap in zip(self.site.lines, self.taps, strict=True):
             line.faults = tap
         self.tap = self.taps[0]

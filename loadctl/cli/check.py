@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from loadctl.cli.params import json_option, maps_option, site_argument
 from loadctl.errors import CheckRefused
 from loadctl.plan import Plan, describe, make_plan
 from loadctl.site.load import Site, load_site
@@ -36,16 +37,9 @@ class Report:
 
 
 @click.command()
-@click.argument("site", type=click.Path(path_type=Path))
-@click.option(
-    "--maps",
-    "maps_dirs",
-    multiple=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="A directory with device maps of your own; may be given several times.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@site_argument
+@maps_option
+@json_option
 def check(site: Path, maps_dirs: tuple[Path, ...], as_json: bool) -> None:
     """Validate SITE; print its failsafe proof, its bus plan and warnings.
 

@@ -11,18 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from hw.devices import DeviceMap, load_maps, parse_map
+from loadctl.cli.params import json_option, maps_option
 from loadctl.units import A_from_mA, ms_from_ns, s_from_ns
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "--maps",
-    "maps_dirs",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Directory with further device maps; may be given several times.",
-)
+@json_option
+@maps_option
 def devices(as_json: bool, maps_dirs: tuple[Path, ...]) -> None:
     """List the device models and what they can do, shipped ones and those of --maps."""
     maps = [parse_map(raw, model) for model, raw in sorted(load_maps(maps_dirs).items())]

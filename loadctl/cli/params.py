@@ -1,8 +1,9 @@
-"""Parameter types that several commands share."""
+"""Parameters that several commands share."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 
@@ -32,3 +33,15 @@ class DurationType(click.ParamType[int]):
 
 
 DURATION_ns = DurationType()
+
+
+site_argument = click.argument("site", type=click.Path(path_type=Path))
+maps_option = click.option(
+    "--maps",
+    "maps_dirs",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A directory with device maps of your own; may be given several times.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

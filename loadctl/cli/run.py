@@ -12,6 +12,7 @@ import click
 from hw.bus import lock_port
 from loadctl import realtime, runtime
 from loadctl import tables as plain
+from loadctl.cli.params import maps_option, site_argument
 from loadctl.plan import make_plan
 from loadctl.site.load import Site, load_site
 from loadctl.site.proof import prove
@@ -19,15 +20,8 @@ from loadctl.tables import Tables
 
 
 @click.command()
-@click.argument("site", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--maps",
-    "maps_dirs",
-    multiple=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="A directory with device maps of your own; may be given several times.",
-)
+@site_argument
+@maps_option
 @click.option(
     "--runtime-dir",
     type=click.Path(file_okay=False, path_type=Path),

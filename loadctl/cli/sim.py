@@ -12,16 +12,16 @@ import click
 
 from hw.sim.scenario import demo_scenario
 from hw.sim.site import SimSite
-from loadctl.cli.params import DURATION_ns
+from loadctl.cli.params import DURATION_ns, maps_option, site_argument
 from loadctl.site.load import load_site
 
 LOOK_EVERY_s = 0.2
 
 
 @click.command()
-@click.argument("site", type=click.Path(dir_okay=False, path_type=Path))
+@site_argument
 @click.option("--for", "for_ns", type=DURATION_ns, help="End after this long, e.g. 20s.")
-@click.option("--maps", "maps_dirs", multiple=True, type=click.Path(path_type=Path))
+@maps_option
 @click.option("--seed", default=1, show_default=True, help="Another seed, other cars.")
 @click.option("--json", "as_json", is_flag=True, help="Print the judge's report at the end.")
 def sim(

@@ -7,22 +7,16 @@ from pathlib import Path
 
 import click
 
+from loadctl.cli.params import json_option, maps_option, site_argument
 from loadctl.site.load import load_site
 from loadctl.whatif import answer_lines, read_snapshot, settled
 
 
 @click.command()
-@click.argument("site", type=click.Path(path_type=Path))
+@site_argument
 @click.argument("snapshot", type=click.Path(path_type=Path))
-@click.option(
-    "--maps",
-    "maps_dirs",
-    multiple=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="A directory with device maps of your own; may be given several times.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@maps_option
+@json_option
 def whatif(site: Path, snapshot: Path, maps_dirs: tuple[Path, ...], as_json: bool) -> None:
     """Say what SITE would settle at for the inputs in SNAPSHOT, and why.
 

@@ -32,6 +32,7 @@ SETTINGS = (
 FIFO_PRIORITY = 40  # above ordinary processes, below the guard and the kernel's interrupt threads
 SWITCH_INTERVAL_s = 0.0001
 DMA_LATENCY_PATH = "/dev/cpu_dma_latency"
+PROC_STATUS_PATH = "/proc/self/status"
 MCL_CURRENT, MCL_FUTURE = 1, 2
 CAP_IPC_LOCK = 14
 # Locking future pages under a small limit makes a later allocation fail, in the middle of a scan.
@@ -96,7 +97,7 @@ def lock_memory() -> None:
 
 def may_lock_memory() -> bool:
     """A capability lifts the limit; without it the limit must hold all that the scan may need."""
-    with open("/proc/self/status") as status:
+    with open(PROC_STATUS_PATH) as status:
         line = next(line for line in status if line.startswith("CapEff:"))
     if int(line.split()[1], 16) >> CAP_IPC_LOCK & 1:
         return True

@@ -17,7 +17,7 @@ from hw.devices import (
     setpoint_floor_mA,
 )
 from hw.wire import Code, Exchange
-from loadctl.arming import Arming
+from loadctl.arming import Arming, Stage
 from loadctl.tables import BusRow, ChargerRow, MeterRow
 
 # Boxes without a watchdog are told again too: one that restarts has forgotten its setpoint.
@@ -90,7 +90,8 @@ class ChargerStation:
             self.is_silent = True
             self.is_acknowledged = False
             self.wants_kick = False
-            if not self.was_armed:  # its probes are the arming, from the start
+            # Its probes are the arming, from the start; one that failed keeps its pause.
+            if not self.was_armed and self.arming.stage is not Stage.FAILED:
                 self.arming.restart()
 
     def wrote(self, setpoint_mA: int, code: Code, at_ns: int) -> None:

@@ -1,0 +1,351 @@
+"""One bus on a scripted wire: the order of exchanges, and what is made of each outcome."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hw.devices import DeviceMap, parse_map
+from hw.wire import Code, Exchange, Line, Patience, Reply
+from loadctl.arming import Stage
+from loadctl.image import SIZES, Reader, Writer
+from loadctl.stations import ChargerStation, MeterStation
+from loadctl.talk import BusTalk, Order
+from tests.support import sim_sites
+from tests.support.scan_rig import MS_ns
+
+LINE = Line(19_200, "8E1")
+GAP_ns = 100 * MS_ns
+STATUS = bytes((0, 2)) + bytes(8)  # state C, no current
+BUS = sim_sites.bus()
+GOOD, LOST, BAD = Code.GOOD, Code.NO_ANSWER, Code.BAD_FRAME
+
+
+class ScriptedWire:
+    """Answers by function of the exchange; each takes 20 ms and may not end after the deadline."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.sent: list[Exchange] = []
+        self.answer: Callable[[Exchange], tuple[Code, bytes]] = well
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def new_scan(self) -> None:
+        pass
+
+    def transact(self, exchange: Exchange, patience: Patience, deadline_ns: int) -> Reply:
+        if self.now + 20 * MS_ns > deadline_ns:
+            return Reply(Code.NOT_SENT, b"", 0, self.now, self.now)
+        self.sent.append(exchange)
+        begun_ns = self.now
+        self.now += 20 * MS_ns
+        code, payload = self.answer(exchange)
+        return Reply(code, payload, 2 if code is Code.REFUSED else 0, begun_ns, self.now)
+
+
+def well(exchange: Exchange) -> tuple[Code, bytes]:
+    if exchange.is_write:
+        return GOOD, b""
+    return GOOD, STATUS if exchange.count == 5 else bytes(2 * exchange.count)
+
+
+def charger_map(**changes: Any) -> DeviceMap:
+    return replace(parse_map(sim_sites.raw_map("reference-charger"), "here"), **changes)
+
+
+class Bench:
+    """Chargers at addresses 11, 12, ... and meters at 1, 2, ... on one scripted wire."""
+
+    def __init__(
+        self, path: Path, n_chargers: int, n_meters: int = 0, used: DeviceMap | None = None
+    ) -> None:
+        meter_map = parse_map(sim_sites.raw_map("reference-meter"), "here")
+        self.wire = ScriptedWire()
+        size = SIZES["site"] + SIZES["circuit"]
+        size += n_meters * SIZES["meter"] + n_chargers * SIZES["charger"]
+        self.image = Writer(path / "image", 1, 1, n_meters, n_chargers, size, 0, 1)
+        self.path = path / "image"
+        meters = [
+            MeterStation(i, sim_sites.meter(f"m{i}", address=1 + i), meter_map, BUS)
+            for i in range(n_meters)
+        ]
+        self.chargers = [
+            ChargerStation(
+                i, n_meters, sim_sites.charger(f"x{i}", 11 + i), used or charger_map(), BUS
+            )
+            for i in range(n_chargers)
+        ]
+        self.talk = BusTalk(self.wire, LINE, n_chargers, meters, self.chargers, self.image)
+        self.talk.deadline_ns = 10**12
+
+    def order(self, charger_i: int, setpoint_mA: int) -> Order:
+        station = self.chargers[charger_i]
+        return Order(station, setpoint_mA, station.setpoint(setpoint_mA))
+
+    def addresses(self) -> list[int]:
+        return [exchange.address for exchange in self.wire.sent]
+
+    def snapshot(self) -> dict[str, Any]:
+        self.image.publish(0)
+        return Reader(self.path).snapshot()
+
+    def device(self, device_i: int) -> dict[str, Any]:
+        found: dict[str, Any] = self.snapshot()["devices"][device_i]
+        return found
+
+
+# order
+
+
+def test_talk_orders_go_out_in_their_order(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 3)
+    bench.talk.orders += [bench.order(i, 6_000) for i in (2, 0, 1)]
+    bench.talk.send()
+    assert bench.addresses() == [13, 11, 12]
+    assert [(r.who, r.code) for r in bench.talk.write_results] == [(2, GOOD), (0, GOOD), (1, GOOD)]
+    assert bench.talk.orders == []
+
+
+def test_talk_gap_of_one_device_is_spent_on_the_others(tmp_path: Path) -> None:
+    patience = Patience(10 * MS_ns, 80 * MS_ns, GAP_ns, False)
+    bench = Bench(tmp_path, 3, used=charger_map(patience=patience))
+    bench.talk.n_status_per_scan = 1
+    bench.talk.read()  # status of 11
+    bench.talk.orders += [bench.order(i, 6_000) for i in range(3)]
+    bench.talk.send()
+    assert bench.addresses() == [11, 12, 13, 11]
+
+
+def test_talk_devices_that_are_all_in_their_gap_go_in_the_order_of_its_end(tmp_path: Path) -> None:
+    patience = Patience(10 * MS_ns, 80 * MS_ns, GAP_ns, False)
+    bench = Bench(tmp_path, 2, used=charger_map(patience=patience))
+    bench.talk.read()
+    bench.talk.orders += [bench.order(i, 6_000) for i in (1, 0)]
+    bench.talk.send()
+    assert bench.addresses() == [11, 12, 11, 12]
+
+
+def test_talk_status_rotation_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 3)
+    bench.talk.n_status_per_scan = 2
+    for _ in range(3):
+        bench.talk.begin()
+        bench.talk.read()
+    assert bench.addresses() == [11, 12, 13, 11, 12, 13]
+
+
+def test_talk_look_reads_what_was_asked_first_then_arms_then_reads_the_rest(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, 3)
+    bench.chargers[0].arming.stage = Stage.ARMED
+    bench.chargers[2].arming.stage = Stage.ARMED
+    bench.talk.looks.append(bench.chargers[2])
+    bench.talk.look()
+    kinds = [(e.address, e.function) for e in bench.wire.sent]
+    assert kinds[0] == (13, 4)
+    assert {address for address, function in kinds[1:-2]} == {12}
+    assert {function for _, function in kinds[1:-2]} == {3, 6}
+    assert kinds[-2:] == [(11, 4), (12, 4)]
+    assert bench.talk.status_results[0].who == 2
+
+
+def test_talk_isolated_charger_is_never_talked_to(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2)
+    row = replace(bench.chargers[0].row, is_isolated=True)
+    station = ChargerStation(0, 0, row, charger_map(), BUS)
+    talk = BusTalk(bench.wire, LINE, 2, [], [station, bench.chargers[1]], bench.image)
+    talk.deadline_ns = 10**12
+    for phase in (talk.read, talk.take, talk.look, talk.give):
+        phase()
+    assert set(bench.addresses()) == {12}
+
+
+# deadlines
+
+
+def test_talk_phase_ends_at_its_deadline_and_the_rest_is_not_sent(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 4)
+    bench.talk.deadline_ns = 50 * MS_ns
+    bench.talk.orders += [bench.order(i, 6_000) for i in range(4)]
+    bench.talk.send()
+    codes = [result.code for result in bench.talk.write_results]
+    assert codes == [GOOD, GOOD, Code.NOT_SENT, Code.NOT_SENT]
+    assert bench.wire.now == 40 * MS_ns
+    assert [s.sent_mA for s in bench.chargers] == [6_000, 6_000, None, None]
+    assert [s.is_silent for s in bench.chargers] == [False] * 4
+
+
+def test_talk_meter_that_was_not_asked_keeps_its_quality(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 0, n_meters=1)
+    bench.talk.meters[0].code = GOOD
+    bench.talk.deadline_ns = 0
+    bench.talk.read()
+    assert bench.talk.meter_results == []
+    assert bench.talk.meters[0].code is GOOD
+    assert bench.device(0)["n_not_sent"] == 1
+
+
+# what an outcome means
+
+
+@pytest.mark.parametrize("code", [LOST, BAD])
+def test_talk_charger_that_fails_once_is_left_alone_for_the_rest_of_the_scan(
+    tmp_path: Path, code: Code
+) -> None:
+    bench = Bench(tmp_path, 1)
+    bench.wire.answer = lambda exchange: (code, b"")
+    bench.talk.looks.append(bench.chargers[0])
+    bench.talk.read()
+    bench.talk.look()
+    assert len(bench.wire.sent) == 1
+    assert bench.chargers[0].is_silent is True
+    assert [result.code for result in bench.talk.status_results] == [code]
+
+
+def test_talk_refusal_is_an_answer_and_no_silence(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1)
+    bench.wire.answer = lambda exchange: (Code.REFUSED, b"")
+    bench.talk.orders.append(bench.order(0, 6_000))
+    bench.talk.send()
+    assert bench.chargers[0].is_silent is False
+    assert bench.chargers[0].is_acknowledged is False
+    assert bench.device(0)["exception_code"] == 2
+
+
+def test_talk_values_that_cannot_be_true_are_implausible(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1, n_meters=1)
+    bench.wire.answer = lambda exchange: (GOOD, b"\xff" * 2 * exchange.count)
+    bench.talk.read()
+    assert [(r.code, r.values) for r in bench.talk.meter_results] == [(Code.IMPLAUSIBLE, None)]
+    assert [(r.code, r.values) for r in bench.talk.status_results] == [(Code.IMPLAUSIBLE, None)]
+    assert bench.chargers[0].is_silent is False
+    assert (bench.device(0)["n_implausible"], bench.device(1)["n_implausible"]) == (1, 1)
+
+
+def test_talk_meter_value_is_stamped_after_and_status_before_its_exchange(tmp_path: Path) -> None:
+    """So that a draw counts as later than a meter value only when all of it was."""
+    bench = Bench(tmp_path, 1, n_meters=1)
+    bench.talk.read()
+    assert bench.talk.meter_results[0].at_ns == 20 * MS_ns
+    assert bench.talk.status_results[0].at_ns == 20 * MS_ns
+    assert bench.wire.now == 40 * MS_ns
+
+
+def test_talk_decrease_counts_when_sent_and_a_raise_when_acknowledged(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1)
+    station = bench.chargers[0]
+    for setpoint_mA, code, sent_mA in (
+        (10_000, GOOD, 10_000),
+        (6_000, Code.REFUSED, 6_000),
+        (8_000, Code.REFUSED, 6_000),
+        (8_000, GOOD, 8_000),
+    ):
+        bench.wire.answer = lambda exchange, code=code: (code, b"")  # type: ignore[misc]
+        bench.talk.orders.append(bench.order(0, setpoint_mA))
+        bench.talk.send()
+        assert station.sent_mA == sent_mA
+
+
+# probes, kicks
+
+
+def test_talk_probe_of_an_armed_charger_ends_its_silence_only_when_acknowledged(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, 1)
+    station = bench.chargers[0]
+    station.was_armed, station.is_silent, station.sent_mA = True, True, 10_000
+    station.arming.stage = Stage.ARMED
+    for code in (LOST, BAD, Code.REFUSED):
+        bench.wire.answer = lambda exchange, code=code: (code, b"")  # type: ignore[misc]
+        bench.talk.probe_order = bench.order(0, 6_000)
+        bench.talk.take()
+        assert station.is_silent is True
+    bench.wire.answer = well
+    bench.talk.probe_order = bench.order(0, 6_000)
+    bench.talk.take()
+    assert station.is_silent is False
+    assert station.arming.stage is Stage.CHECK  # armed anew before anything is raised
+    assert len(bench.wire.sent) == 4
+
+
+def test_talk_charger_that_fell_silent_just_after_it_was_armed_is_probed_on(
+    tmp_path: Path,
+) -> None:
+    """Nobody was told yet that it was armed, so its probes are the arming: it begins again."""
+    bench = Bench(tmp_path, 1)
+    station = bench.chargers[0]
+    station.arming.stage = Stage.ARMED
+    station.heard(LOST)
+    bench.talk.probe_station = station
+    bench.talk.take()
+    assert len(bench.wire.sent) == 1
+    assert station.is_silent is False
+
+
+def test_talk_silence_does_not_shorten_the_pause_after_a_failed_arming(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1)
+    station = bench.chargers[0]
+    station.arming.done(Code.REFUSED, b"", 0)
+    station.heard(LOST)
+    assert station.arming.stage is Stage.FAILED
+
+
+def test_talk_kick_follows_an_acknowledged_setpoint_and_comes_last(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2)
+    kick = Exchange(11, 6, 900, 1, b"\x00\x01")
+    bench.chargers[0].kick = kick
+    bench.talk.orders.append(bench.order(0, 6_000))
+    bench.talk.refreshes.append(bench.order(1, 6_000))
+    bench.talk.give()
+    assert [e.address for e in bench.wire.sent] == [11, 12, 11]
+    assert bench.wire.sent[-1] == kick
+    bench.talk.give()
+    assert len(bench.wire.sent) == 3  # once for each setpoint
+
+
+def test_talk_kick_does_not_follow_a_setpoint_that_was_not_acknowledged(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1)
+    bench.chargers[0].kick = Exchange(11, 6, 900, 1, b"\x00\x01")
+    bench.wire.answer = lambda exchange: (Code.REFUSED, b"")
+    bench.talk.orders.append(bench.order(0, 6_000))
+    bench.talk.give()
+    assert len(bench.wire.sent) == 1
+
+
+def test_talk_kick_that_found_no_room_waits_for_the_next_scan(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1)
+    bench.chargers[0].kick = Exchange(11, 6, 900, 1, b"\x00\x01")
+    bench.talk.deadline_ns = 30 * MS_ns
+    bench.talk.orders.append(bench.order(0, 6_000))
+    bench.talk.give()
+    assert len(bench.wire.sent) == 1
+    bench.talk.deadline_ns = 10**12
+    bench.talk.give()
+    assert bench.wire.sent[-1].register == 900
+
+
+# measured against the plan
+
+
+def test_talk_reply_slower_than_the_plan_is_counted_and_its_record_is_an_event(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, 1)
+    station = bench.chargers[0]
+    exchange = station.setpoint(6_000)
+    planned_ns = 2 * LINE.bytes_ns(8) + 10 * MS_ns
+    bench.talk._measure(station, exchange, planned_ns + MS_ns, 5)
+    assert bench.snapshot()["scan"]["slow_replies"] == 0
+    for more_ns in (2 * MS_ns, 3 * MS_ns, 2 * MS_ns):
+        bench.talk._measure(station, exchange, planned_ns + more_ns, 5)
+    seen = bench.snapshot()
+    assert seen["scan"]["slow_replies"] == 3
+    assert [event["first"] - planned_ns // 1000 for event in seen["events"]] == [2_000, 3_000]

@@ -49,7 +49,7 @@ cdef void *configure(law_t *law, object tables) except NULL:
 cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     """Allocate once and hand every array its part; wide ones first, so that each is aligned."""
     cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
-    cdef size_t wide = 8 * (8 * limits + 2 * phases + n + law.n_meters)
+    cdef size_t wide = 8 * (9 * limits + 2 * phases + n + law.n_meters)
     cdef size_t rows = law.n_circuits * sizeof(circuit_row_t) + n * sizeof(charger_row_t)
     cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 10 * n)
     cdef char *arena = <char *>PyMem_Calloc(1, wide + rows + narrow + 8)
@@ -60,6 +60,7 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     law.cap_high_mA = <int64_t *>part(&at, 8 * limits)
     law.used_mA = <int64_t *>part(&at, 8 * limits)
     law.late_mA = <int64_t *>part(&at, 8 * limits)
+    law.drawn_mA = <int64_t *>part(&at, 8 * limits)
     law.slack_fx = <int64_t *>part(&at, 8 * limits)
     law.slope = <int64_t *>part(&at, 8 * limits)
     law.level_fx = <int64_t *>part(&at, 8 * limits)

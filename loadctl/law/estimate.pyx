@@ -4,7 +4,7 @@ Background is what a circuit carries besides chargers, sub-circuits included: it
 draws below it. Draws are intervals. Two readings of the samples:
 
     rigorous    samples around the meter's value, one before and one after it; else 0 and the reserve
-    known       the newest sample, however old a scan or two; else 0
+    known       the newest sample, while it is not too old; else 0 and the reserve
 
 The low end (what cuts are judged by) and the bound of a raise are rigorous; what shares leave
 room for is known, held at its highest for `peak_hold_ns`. A sub-circuit's own meter bounds the
@@ -13,16 +13,18 @@ draws below it.
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.layout cimport N_KINDS, N_PEAKS, N_PHASES, charger_t, circuit_t, meter_t
+from loadctl.law.layout cimport N_DIPS, N_PEAKS, N_PHASES, charger_t, circuit_t, meter_t
 from loadctl.law.reserve cimport draw_between
-from loadctl.law.tables cimport (
-    CODE_GOOD, KIND_PAIRS, KIND_POWER, N_LOAD_KINDS, NONE, charger_row_t, circuit_row_t, law_t, member_t,
-)
+from loadctl.law.tables cimport CODE_GOOD, NONE, charger_row_t, circuit_row_t, law_t
 
 cdef enum Reading:
     RIGOROUS
     KNOWN
     NEWEST      # known, whatever its age
+
+cdef enum:
+    DIP_PART_ns = 1_000_000_000
+
 
 cdef void estimate(law_t *law, int64_t now_ns) noexcept nogil:
     """Fill source and background of every circuit from the inputs of this scan."""
@@ -98,6 +100,7 @@ cdef void choose_source(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
         circuit.source = SOURCE_METER
         if before == SOURCE_STALE:  # what was held before is from another time
             circuit.n_peaks = 0
+            circuit.n_dips = 0
     else:
         if law.meters[row.meter].has_value:
             good_at_ns = law.meters[row.meter].at_ns
@@ -134,7 +137,7 @@ cdef void draw_of(
     """The draw of one charger on one grid phase, as lower and upper bound."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef charger_t *charger = &law.chargers[i]
-    cdef int64_t from_ns = 0, to_ns = 0
+    cdef int64_t from_ns = 0, to_ns = 0, age_ns
     cdef bint has_draw = row.has_measured_current and charger.n_samples > 0
     low_mA[0] = 0
     high_mA[0] = charger.reserve_mA if uses_phase(row, p) else 0
@@ -144,9 +147,15 @@ cdef void draw_of(
             if not draw_between(law, i, from_ns, to_ns, p, low_mA, high_mA):
                 low_mA[0] = 0
                 high_mA[0] = charger.reserve_mA if uses_phase(row, p) else 0
-    elif has_draw and (reading == NEWEST or is_known(law, charger)):
+    elif has_draw and reading == NEWEST:
         low_mA[0] = charger.draw_mA[p]
         high_mA[0] = max(high_mA[0], low_mA[0])
+    elif has_draw and not charger.is_silent:
+        age_ns = law.site.now_ns - charger.sample_at_ns[charger.sample_i]
+        if age_ns <= law.site.tuning.peak_hold_ns:
+            low_mA[0] = charger.draw_mA[p]
+        if age_ns <= law.site.tuning.meter_stale_ns:
+            high_mA[0] = charger.draw_mA[p]
 
 
 cdef bint has_fresh_draw(law_t *law, int32_t i) noexcept nogil:
@@ -164,11 +173,6 @@ cdef bint uses_phase(charger_row_t *row, int32_t p) noexcept nogil:
         if row.phases[k] == p:
             return True
     return False
-
-
-cdef bint is_known(law_t *law, charger_t *charger) noexcept nogil:
-    cdef int64_t age_ns = law.site.now_ns - charger.sample_at_ns[charger.sample_i]
-    return not charger.is_silent and age_ns <= law.site.tuning.peak_hold_ns
 
 
 cdef bint meters_span(law_t *law, int32_t c, int64_t *from_ns, int64_t *to_ns) noexcept nogil:
@@ -253,8 +257,10 @@ cdef void set_held(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
     cdef int32_t p
     if circuit.source == SOURCE_METER:
         begin_peak_part(law, circuit, now_ns)
+        begin_dip_part(circuit, now_ns)
         for p in range(N_PHASES):
             hold_peak(circuit, p, background_mA(law, c, p, law.draw_low_mA[c * N_PHASES + p]))
+            hold_dip(circuit, p, background_mA(law, c, p, law.draw_high_mA[c * N_PHASES + p]))
     elif circuit.source != SOURCE_HELD:
         for p in range(N_PHASES):
             circuit.background_mA[p] = law.circuit_rows[c].background_mA[p]
@@ -280,6 +286,28 @@ cdef void hold_peak(circuit_t *circuit, int32_t p, int32_t value_mA) noexcept no
     circuit.background_mA[p] = value_mA
     for k in range(circuit.n_peaks):
         circuit.background_mA[p] = max(circuit.background_mA[p], circuit.peak_mA[k * N_PHASES + p])
+
+
+cdef void begin_dip_part(circuit_t *circuit, int64_t now_ns) noexcept nogil:
+    cdef int32_t p
+    if circuit.n_dips > 0 and now_ns - circuit.dip_at_ns < DIP_PART_ns:
+        return
+    circuit.dip_i = (circuit.dip_i + 1) % N_DIPS if circuit.n_dips > 0 else 0
+    circuit.n_dips = min(circuit.n_dips + 1, <int32_t>N_DIPS)
+    circuit.dip_at_ns = now_ns
+    for p in range(N_PHASES):
+        circuit.dip_mA[circuit.dip_i * N_PHASES + p] = 1 << 30
+
+
+cdef void hold_dip(circuit_t *circuit, int32_t p, int32_t value_mA) noexcept nogil:
+    """Believe a background by the newest samples once it has stayed for longer than any sample is old."""
+    cdef int32_t k, slot = circuit.dip_i * N_PHASES + p
+    circuit.dip_mA[slot] = min(circuit.dip_mA[slot], value_mA)
+    if circuit.n_dips < N_DIPS:
+        return
+    for k in range(N_DIPS):
+        value_mA = min(value_mA, circuit.dip_mA[k * N_PHASES + p])
+    circuit.background_low_mA[p] = max(circuit.background_low_mA[p], value_mA)
 
 
 cdef void set_headroom(law_t *law, int32_t c) noexcept nogil:

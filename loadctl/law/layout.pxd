@@ -14,6 +14,7 @@ cdef enum:
     N_KINDS = 10        # limits of a circuit: three phases, power, six ordered phase pairs
     N_SAMPLES = 8       # samples of a charger's draw that are kept
     N_PEAKS = 8         # parts that the hold time of a background peak is cut into
+    N_DIPS = 6          # parts of a second in which a background must stay to be believed
 
 ctypedef struct tuning_t:
     int64_t peak_hold_ns
@@ -52,6 +53,7 @@ ctypedef struct site_t:
 ctypedef struct circuit_t:
     int64_t raise_after_ns[3]           # no raise below this circuit phase before
     int64_t peak_at_ns                  # when the newest part of the peak hold began
+    int64_t dip_at_ns                   # when the newest part of the dip hold began
     int32_t limit_mA[3]                 # in force
     int32_t background_mA[3]            # highest of the hold time: what shares leave room for
     int32_t background_low_mA[3]        # least that it can be now: what cuts are judged by
@@ -62,6 +64,9 @@ ctypedef struct circuit_t:
     int32_t peak_mA[24]                 # [part * 3 + phase]
     int32_t peak_i
     int32_t n_peaks
+    int32_t dip_mA[18]                  # [part * 3 + phase]
+    int32_t dip_i
+    int32_t n_dips
     int32_t source                      # Source: where the background comes from
     int32_t may_raise                   # its meter was read in this scan, or it needs none
     int32_t is_overloaded[3]            # setpoints or meter above the limit in this scan

@@ -79,19 +79,15 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
 
 cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
     """Lower the low caps by what the meters show too much; note where present setpoints do not fit."""
-    cdef charger_t *charger
-    cdef int32_t i, k
+    cdef int32_t i, k, p
     clear(law, law.used_mA)
     clear(law, law.late_mA)
+    clear(law, law.drawn_mA)
     for i in range(law.n_chargers):
-        charger = &law.chargers[i]
-        if charger.is_candidate:
-            add_to(law, law.used_mA, i, charger.setpoint_mA)
-        if charger.is_unproven and charger.is_acknowledged and not charger.is_overdue:
-            add_to(law, law.late_mA, i, charger.ceiling_mA - charger.setpoint_mA)
+        count_draws(law, i, now_ns)
     for k in range(law.n_circuits):
-        for i in range(N_PHASES):
-            law.circuits[k].is_overloaded[i] = False
+        for p in range(N_PHASES):
+            law.circuits[k].is_overloaded[p] = False
     for k in range(law.n_live):
         if law.live[k] % N_KINDS < N_LOAD_KINDS:
             cut_excess(law, law.live[k])
@@ -99,10 +95,64 @@ cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
                 delay_raises(law, law.live[k], now_ns)
 
 
+cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
+    """Count charger i: its setpoint, what of it is drawn, and what it draws beyond until it follows."""
+    cdef charger_t *charger = &law.chargers[i]
+    cdef charger_row_t *row = &law.charger_rows[i]
+    cdef bint is_late = (
+        charger.is_unproven and charger.is_acknowledged and not charger.is_overdue
+    )
+    cdef int32_t k, p
+    cdef int32_t drawn_mA[3]
+    cdef int32_t late_mA[3]
+    for p in range(N_PHASES):
+        drawn_mA[p] = 0
+        late_mA[p] = 0
+    for k in range(row.n_phases):
+        p = row.phases[k]
+        drawn_mA[p] = charger.setpoint_mA
+        late_mA[p] = charger.ceiling_mA - charger.setpoint_mA
+        if has_recent_draw(law, i, now_ns):
+            drawn_mA[p] = min(drawn_mA[p], charger.draw_mA[p])
+            if charger.draw_mA[p] > charger.setpoint_mA:
+                late_mA[p] = charger.draw_mA[p] - charger.setpoint_mA
+    if charger.is_candidate:
+        add_to(law, law.used_mA, i, charger.setpoint_mA)
+        add_by_phase(law, law.drawn_mA, i, drawn_mA)
+    if is_late:
+        add_by_phase(law, law.late_mA, i, late_mA)
+
+
+cdef bint has_recent_draw(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
+    cdef charger_t *charger = &law.chargers[i]
+    if charger.n_samples == 0 or charger.is_silent:
+        return False
+    return now_ns - charger.sample_at_ns[charger.sample_i] <= law.site.tuning.meter_stale_ns
+
+
+cdef void add_by_phase(
+    law_t *law, int64_t *sums_mA, int32_t i, const int32_t *value_mA
+) noexcept nogil:
+    """Add currents of charger i, by grid phase, to its phase and power limits."""
+    cdef charger_row_t *row = &law.charger_rows[i]
+    cdef int32_t k, limit_i, kind
+    for k in range(row.n_members):
+        limit_i = law.members[row.first_member + k].limit_i
+        kind = limit_i % N_KINDS
+        if kind < N_PHASES:
+            sums_mA[limit_i] += value_mA[kind]
+        elif kind == KIND_POWER:
+            sums_mA[limit_i] += <int64_t>value_mA[0] + value_mA[1] + value_mA[2]
+
+
 cdef void cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
-    """Cut what the meter reads above the limit beyond takes that may still be followed."""
+    """Cut what the meter reads above the limit beyond takes that may still be followed.
+
+    Setpoints that nobody draws are no relief: the cut is from what is drawn. A car that wakes cannot bring the
+    meter above the limit, its setpoint had room; so this is background.
+    """
     cdef int32_t c = limit_i // N_KINDS, kind = limit_i % N_KINDS
-    cdef int64_t over_mA
+    cdef int64_t over_mA, margin_mA = 0
     if law.circuits[c].source != SOURCE_METER:
         return
     if kind == KIND_POWER:
@@ -112,9 +162,12 @@ cdef void cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
         )
     else:
         over_mA = measured_mA(law, c, kind) - law.circuits[c].limit_mA[kind]
+        margin_mA = law.circuit_rows[c].margin_mA
     over_mA -= law.late_mA[limit_i]
     if over_mA > 0:
-        law.cap_low_mA[limit_i] = min(law.cap_low_mA[limit_i], law.used_mA[limit_i] - over_mA)
+        law.cap_low_mA[limit_i] = min(
+            law.cap_low_mA[limit_i], law.drawn_mA[limit_i] - over_mA - margin_mA
+        )
 
 
 cdef void delay_raises(law_t *law, int32_t limit_i, int64_t now_ns) noexcept nogil:

@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.admit cimport fullest
 from loadctl.law.estimate cimport has_fresh_draw
-from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
+from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, cap_mA, clear
 from loadctl.law.ramp cimport raise_mA
 from loadctl.law.reason cimport (
@@ -262,7 +262,7 @@ cdef int32_t uncovered(law_t *law, int32_t i) noexcept nogil:
 cdef void mark_looks(law_t *law) noexcept nogil:
     """Mark whose draw must be read again before the gives of this scan can be judged fairly."""
     cdef charger_t *charger
-    cdef int32_t i, k
+    cdef int32_t i
     fill_reserves(law)
     for i in range(law.n_chargers):     # all gives together: more looks than needed, never fewer
         charger = &law.chargers[i]
@@ -293,6 +293,17 @@ cdef bint is_worth_a_look(law_t *law, int32_t i) noexcept nogil:
         limit_i = law.members[row.first_member + k].limit_i
         if law.late_mA[limit_i] > 0 and law.used_mA[limit_i] > law.cap_high_mA[limit_i]:
             return True
+    return is_overloaded(law, row)
+
+
+cdef bint is_overloaded(law_t *law, charger_row_t *row) noexcept nogil:
+    """True below a circuit phase that had to be cut in this scan: who draws what is worth knowing."""
+    cdef int32_t k, c = row.circuit
+    while c != NONE:
+        for k in range(row.n_phases):
+            if law.circuits[c].is_overloaded[row.phases[k]]:
+                return True
+        c = law.circuit_rows[c].parent
     return False
 
 

@@ -97,6 +97,7 @@ ctypedef struct law_t:
     int64_t *cap_high_mA        # ... by the held background
     int64_t *used_mA            # minima held, reserves held, room left: by rule
     int64_t *late_mA            # takes sent that may still be followed
+    int64_t *drawn_mA           # what is drawn within setpoints
     int64_t *slack_fx           # share: what rising chargers may draw together
     int64_t *slope              # share: sum of count * weight of rising chargers
     int64_t *level_fx           # share: whole part of slack / slope

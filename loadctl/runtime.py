@@ -56,6 +56,11 @@ class SiteDir:
     def image(self) -> Path:
         return self.path / IMAGE
 
+    @property
+    def lock_dir(self) -> Path:
+        """Where network ports are locked: in one place for all sites."""
+        return self.path.parent
+
     def is_locked(self) -> bool:
         """Whether a site runs here: its lock lives exactly as long as its processes."""
         try:

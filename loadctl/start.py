@@ -68,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Build the scan, let the signals stop it, run it."""
     tables = plain.load(args.tables.read_text())
-    buses = open_buses(tables, lock_fds(args.lock_fds, tables), args.runtime_dir)
-    scan = build(tables, buses, runtime.SiteDir(args.runtime_dir), args.fifo_priority, args.cpu)
+    site_dir = runtime.SiteDir(args.runtime_dir)
+    buses = open_buses(tables, lock_fds(args.lock_fds, tables), site_dir.lock_dir)
+    scan = build(tables, buses, site_dir, args.fifo_priority, args.cpu)
 
     def stop(number: int, frame: object) -> None:
         scan.must_stop = True

@@ -108,8 +108,7 @@ class ChargerStation:
     def is_due(self, now_ns: int) -> bool:
         """Half of the time that a refresh may take is left for the bus to find room."""
         return (
-            not self.is_quiet
+            self.is_acknowledged  # never while silent
             and not self.is_written
-            and self.is_acknowledged
             and now_ns - self.written_at_ns >= self.refresh_ns // 2
         )

@@ -13,6 +13,7 @@ from hw.bus import lock_port
 from loadctl import realtime, runtime
 from loadctl import tables as plain
 from loadctl.cli.params import maps_option, site_argument
+from loadctl.errors import LoadctlError
 from loadctl.plan import make_plan
 from loadctl.site.load import Site, load_site
 from loadctl.site.proof import prove
@@ -51,7 +52,7 @@ def run(
     for warning in (*loaded.warnings, *must_hold(loaded)):
         click.echo(f"warning: {warning}", err=True)
     site_dir, lock_fd = runtime.claim(runtime_dir or runtime.default_dir(), loaded.tables.site.name)
-    port_fds = hold_ports(loaded.tables, site_dir.path)
+    port_fds = hold_ports(loaded.tables, site_dir.lock_dir, lock_fd)
     site_dir.tables.write_text(plain.dump(loaded.tables))
     tables = loaded.tables
     click.echo(
@@ -71,8 +72,17 @@ def must_hold(loaded: Site) -> tuple[str, ...]:
     return proof.warnings
 
 
-def hold_ports(tables: Tables, lock_dir: Path) -> list[int]:
-    return [lock_port(row.port, lock_dir) for row in tables.buses]
+def hold_ports(tables: Tables, lock_dir: Path, site_fd: int) -> list[int]:
+    """Every port or none: where one is missing or in use, all locks are let go, the site's too."""
+    held: list[int] = []
+    try:
+        for row in tables.buses:
+            held.append(lock_port(row.port, lock_dir))
+    except LoadctlError:
+        for fd in (*held, site_fd):
+            os.close(fd)
+        raise
+    return held
 
 
 def become_scan(

@@ -14,7 +14,7 @@ from loadctl.image import SIZES, Reader, Writer
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.talk import BusTalk, Order
 from tests.support import sim_sites
-from tests.support.scan_rig import MS_ns
+from tests.support.scan_rig import MS_ns, S_ns
 
 LINE = Line(19_200, "8E1")
 GAP_ns = 100 * MS_ns
@@ -124,11 +124,11 @@ def test_talk_gap_of_one_device_is_spent_on_the_others(tmp_path: Path) -> None:
 
 def test_talk_devices_that_are_all_in_their_gap_go_in_the_order_of_its_end(tmp_path: Path) -> None:
     patience = Patience(10 * MS_ns, 80 * MS_ns, GAP_ns, False)
-    bench = Bench(tmp_path, 2, used=charger_map(patience=patience))
+    bench = Bench(tmp_path, 3, used=charger_map(patience=patience))
     bench.talk.read()
-    bench.talk.orders += [bench.order(i, 6_000) for i in (1, 0)]
+    bench.talk.orders += [bench.order(i, 6_000) for i in (1, 0, 2)]
     bench.talk.send()
-    assert bench.addresses() == [11, 12, 11, 12]
+    assert bench.addresses() == [11, 12, 13, 11, 12, 13]
 
 
 def test_talk_status_rotation_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -253,6 +253,32 @@ def test_talk_decrease_counts_when_sent_and_a_raise_when_acknowledged(tmp_path: 
         assert station.sent_mA == sent_mA
 
 
+@pytest.mark.parametrize("code", [LOST, BAD])
+def test_talk_arming_exchange_that_is_lost_is_a_silence(tmp_path: Path, code: Code) -> None:
+    bench = Bench(tmp_path, 1)
+    bench.wire.answer = lambda exchange: (code, b"")
+    bench.talk.look()
+    assert len(bench.wire.sent) == 1
+    assert bench.chargers[0].is_silent is True
+    assert [(r.who, r.code) for r in bench.talk.answer_results] == [(0, code)]
+
+
+@pytest.mark.parametrize(
+    ("watchdog_ns", "refresh_ns"),
+    [(30 * S_ns, 10 * S_ns), (15 * S_ns, 5 * S_ns), (600 * S_ns, 10 * S_ns), (None, 10 * S_ns)],
+)
+def test_station_refreshes_within_a_third_of_its_watchdog_and_at_least_every_ten_seconds(
+    watchdog_ns: int | None, refresh_ns: int
+) -> None:
+    row = sim_sites.charger("x", 11, watchdog_ns=watchdog_ns)
+    station = ChargerStation(0, 0, row, charger_map(), BUS)
+    assert station.refresh_ns == refresh_ns
+    station.wrote(6_000, GOOD, 0)
+    station.is_written = False
+    assert station.is_due(refresh_ns // 2 - 1) is False
+    assert station.is_due(refresh_ns // 2) is True
+
+
 # probes, kicks
 
 
@@ -349,3 +375,13 @@ def test_talk_reply_slower_than_the_plan_is_counted_and_its_record_is_an_event(
     seen = bench.snapshot()
     assert seen["scan"]["slow_replies"] == 3
     assert [event["first"] - planned_ns // 1000 for event in seen["events"]] == [2_000, 3_000]
+
+
+def test_talk_silent_charger_takes_no_turn_in_the_status_rotation(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 3)
+    bench.chargers[1].is_silent = True
+    bench.talk.n_status_per_scan = 2
+    for _ in range(2):
+        bench.talk.begin()
+        bench.talk.read()
+    assert bench.addresses() == [11, 13, 11, 13]

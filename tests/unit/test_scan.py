@@ -174,6 +174,19 @@ def test_scan_late_wake_is_one_miss_and_no_burst_follows(tmp_path: Path) -> None
     assert scan["started_at_ns"] == grid_at_ns + 3 * PERIOD_ns
 
 
+def test_scan_that_began_a_period_late_is_an_overrun_though_it_ends_in_time(
+    tmp_path: Path,
+) -> None:
+    rig = settled(tmp_path)
+    before = rig.snapshot()
+    rig.clock.stalls[rig.pacer.grid_at_ns] = PERIOD_ns
+    rig.pass_one()
+    after = rig.snapshot()
+    assert after["scan"]["missed"] == before["scan"]["missed"] + 1
+    assert after["heartbeat"] == before["heartbeat"]
+    assert rig.modes.n_overruns == 1
+
+
 def test_scan_overrun_sends_its_takes(tmp_path: Path) -> None:
     """The step comes with a scan that began too late to be complete in time."""
     load = Load("steps", (0,) * 3, every_ns=SETTLED_ns, steps=((5_000,) * 3, (25_000,) * 3))

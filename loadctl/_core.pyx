@@ -13,11 +13,12 @@ from libc.stdint cimport int32_t, int64_t, uintptr_t
 from loadctl.law.admit cimport admit, admit_settled
 from loadctl.law.configure cimport begin_block, configure, fill_tuning
 from loadctl.law.estimate cimport estimate, estimate_rigorous, estimate_settled
+from loadctl.law.judge cimport judge_gives, mark_looks, order_probes, probe_mA
 from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t, meter_t, site_t
 from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, take_off_fixed
 from loadctl.law.order cimport (
-    ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, judge_gives, mark_looks,
-    order_probes, order_raises, order_takes, probe_mA, settle_grants, sum_up,
+    ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
+    settle_grants, sum_up,
 )
 from loadctl.law.ramp cimport begin_run
 from loadctl.law.reserve cimport (
@@ -177,7 +178,9 @@ cdef class Core:
             raise CoreFault(f"mode: {mode} is not within 0 to {<int32_t>MODE_STOP}")
         self.law.site.mode = mode
 
-    def meter_read(self, Py_ssize_t meter_i, int32_t code, current_mA, power_W, voltage_mV, int64_t at_ns):
+    def meter_read(
+        self, Py_ssize_t meter_i, int32_t code, current_mA, power_W, voltage_mV, int64_t at_ns
+    ):
         """Take in a meter's values, or that there are none, for the scan that steps next."""
         cdef meter_t *meter
         cdef int32_t p
@@ -204,7 +207,9 @@ cdef class Core:
             if meter.power_W[p] < 0:
                 meter.load_mA[p] = -meter.load_mA[p]
 
-    def charger_status(self, Py_ssize_t charger_i, int32_t code, state, current_mA, setpoint_mA, int64_t at_ns):
+    def charger_status(
+        self, Py_ssize_t charger_i, int32_t code, state, current_mA, setpoint_mA, int64_t at_ns
+    ):
         """Take in a status block: `current_mA` is on terminals 1, 2, 3 of the charger."""
         cdef charger_t *charger
         cdef int32_t draw_mA[3]
@@ -321,7 +326,7 @@ cdef class Core:
             sent(&self.law, charger_i, self.law.chargers[charger_i].setpoint_mA, code, at_ns)
 
     def probe_mA(self, Py_ssize_t charger_i):
-        """What a probe of a silent charger writes: the lower of last setpoint and failsafe current."""
+        """What a probe of a silent charger writes: at most min(last setpoint, failsafe)."""
         self._check_charger(charger_i)
         return probe_mA(&self.law, charger_i)
 

@@ -18,7 +18,7 @@ _PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
 _MAX_CURRENT_mA = 10_000_000
 _MAX_POWER_W = 10_000_000
 _MAX_WEIGHT = 10_000
-_MAX_CHARGERS = 4096        # rounding in share: three parts of 2^-14 mA each stay under 1 mA together
+_MAX_CHARGERS = 4096        # share: roundings of 2^-14 mA, three each, stay under 1 mA
 _MAX_SPAN_ns = 10**15
 _TUNING = (
     "peak_hold_ns", "raise_delay_ns", "ramp_mA_per_s", "deadband_mA", "trim_ns", "raise_every_ns",
@@ -126,7 +126,8 @@ def check_charger(row, n_circuits):
     within(f"{where}.weight", row.weight, 1, _MAX_WEIGHT)
     within(f"{where}.step_mA", row.step_mA, 1, _MAX_CURRENT_mA)
     within(f"{where}.min_mA", row.min_mA, 1, _MAX_CURRENT_mA)
-    within(f"{where}.max_mA", floor_to(row.max_mA, row.step_mA), ceil_to(row.min_mA, row.step_mA), _MAX_CURRENT_mA)
+    least_mA = ceil_to(row.min_mA, row.step_mA)
+    within(f"{where}.max_mA", floor_to(row.max_mA, row.step_mA), least_mA, _MAX_CURRENT_mA)
     for name in ("failsafe_mA", "fallback_mA", "rated_mA"):
         within(f"{where}.{name}", getattr(row, name), 0, _MAX_CURRENT_mA)
     within(f"{where}.hold_ns", row.hold_ns, 0, _MAX_SPAN_ns)
@@ -191,7 +192,8 @@ cdef void fill_circuits(law_t *law, object tables) except *:
             to.unbalance_mA = row.unbalance_mA
         if row.meter != NONE:
             lag_ns = tables.meters[row.meter].lag_ns
-            to.bounds_above = all(lag_ns <= other.lag_ns for other in meters_above(tables, row.parent))
+            above = meters_above(tables, row.parent)
+            to.bounds_above = all(lag_ns <= other.lag_ns for other in above)
 
 
 cdef void fill_chargers(law_t *law, object tables, list members) except *:

@@ -39,7 +39,7 @@ ctypedef struct tuning_t:
 ctypedef struct site_t:
     int64_t now_ns              # of the last step
     int64_t first_step_at_ns    # valid when has_stepped
-    int64_t scan_i              # steps so far; inputs carry the number of the scan that they belong to
+    int64_t scan_i              # steps so far; inputs carry the number of their scan
     tuning_t tuning
     int32_t is_ready            # attached once; a block of zeros is not
     int32_t mode                # START 0, RUN 1, FAILSAFE 2, STOP 3
@@ -92,7 +92,7 @@ ctypedef struct charger_t:
     int64_t acknowledged_at_ns  # of the setpoint in force, or of the last sample above it
     int64_t raised_at_ns        # valid when has_raised
     int64_t raise_after_ns      # stagger: no raise before
-    int64_t below_since_ns      # valid when is_below: target above the setpoint by less than the deadband
+    int64_t below_since_ns      # valid when is_below: share within the deadband above
     int64_t on_since_ns         # valid when setpoint_mA > 0
     int64_t off_since_ns        # valid when was_paused
     int64_t fits_since_ns       # valid when has_fitted

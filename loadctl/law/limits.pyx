@@ -78,7 +78,7 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
 
 
 cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
-    """Lower the low caps by what the meters show too much; note where present setpoints do not fit."""
+    """Lower the low caps by what the meters show too much; note where setpoints do not fit."""
     cdef int32_t i, k, p
     clear(law, law.used_mA)
     clear(law, law.late_mA)
@@ -96,7 +96,7 @@ cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
 
 
 cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
-    """Count charger i: its setpoint, what of it is drawn, and what it draws beyond until it follows."""
+    """Count charger i: its setpoint, what of it is drawn, what it draws until it follows."""
     cdef charger_t *charger = &law.chargers[i]
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef bint is_late = (
@@ -148,8 +148,8 @@ cdef void add_by_phase(
 cdef void cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
     """Cut what the meter reads above the limit beyond takes that may still be followed.
 
-    Setpoints that nobody draws are no relief: the cut is from what is drawn. A car that wakes cannot bring the
-    meter above the limit, its setpoint had room; so this is background.
+    Setpoints that nobody draws are no relief: the cut is from what is drawn. A car that wakes
+    cannot bring the meter above the limit, its setpoint had room; so this is background.
     """
     cdef int32_t c = limit_i // N_KINDS, kind = limit_i % N_KINDS
     cdef int64_t over_mA, margin_mA = 0

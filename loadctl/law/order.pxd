@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 
 from loadctl.law.tables cimport law_t
 
@@ -16,10 +16,6 @@ cpdef enum Mode:
 
 cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil
 cdef void order_raises(law_t *law, int64_t now_ns) noexcept nogil
-cdef void order_probes(law_t *law) noexcept nogil
-cdef int32_t probe_mA(law_t *law, int32_t i) noexcept nogil
-cdef void mark_looks(law_t *law) noexcept nogil
-cdef void judge_gives(law_t *law) noexcept nogil
 cdef void settle_grants(law_t *law) noexcept nogil
 cdef void sum_up(law_t *law) noexcept nogil
 cdef bint is_sound(law_t *law) noexcept nogil

@@ -10,8 +10,8 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_KINDS, charger_t, tuning_t
 from loadctl.law.reason cimport (
-    CLOSE_ENOUGH, NOT_ACKNOWLEDGED, RAMPS_UP, STARTS_SOFTLY, WAITS_AFTER_CUT, WAITS_FOR_METER, WAITS_FOR_TURN,
-    explain, explain_limit,
+    CLOSE_ENOUGH, NOT_ACKNOWLEDGED, RAMPS_UP, STARTS_SOFTLY, WAITS_AFTER_CUT, WAITS_FOR_METER,
+    WAITS_FOR_TURN, explain, explain_limit,
 )
 from loadctl.law.tables cimport NONE, charger_row_t, law_t
 
@@ -21,7 +21,7 @@ cdef enum:
 
 
 cdef void begin_run(law_t *law, int64_t now_ns) noexcept nogil:
-    """Give each charger its own offset at which it may first be raised after a start or failsafe."""
+    """Give each charger its own offset for its first raise after a start or failsafe."""
     cdef int32_t i
     for i in range(law.n_chargers):
         law.chargers[i].raise_after_ns = (

@@ -21,7 +21,7 @@ from loadctl.law.tables cimport (
 
 cdef enum:
     # A box may signal, and a car take, one percentage point of pilot duty more than asked:
-    # IEC 61851-1 table A.5, 0.6 A. What is drawn beyond the setpoint stays in the reserve all the same.
+    # IEC 61851-1 table A.5, 0.6 A. What is drawn beyond the setpoint stays in the reserve.
     PILOT_TOLERANCE_mA = 600
     # Only a car that came down to about its setpoint came down because it was told to. One that
     # took less by itself, stopped or left may be back before the box has passed the new value on.
@@ -142,7 +142,7 @@ cdef void judge_sample(
 
 
 cdef bint is_at(int32_t setpoint_mA, int32_t draw_mA) noexcept nogil:
-    """True when the draw is the setpoint, as near as cars keep to it. A pause is told by time alone."""
+    """True when the draw is about the setpoint. A pause is told by time alone."""
     return setpoint_mA > 0 and draw_mA >= setpoint_mA - OBEYS_WITHIN_mA
 
 
@@ -178,7 +178,7 @@ cdef void update_reserves(law_t *law, int64_t now_ns) noexcept nogil:
 
 
 cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
-    """The highest of setpoints not disproved and the draw over the meters' lag; rated where nothing is known."""
+    """Highest of setpoints not disproved and draws over the meters' lag; rated if unarmed."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef charger_t *charger = &law.chargers[i]
     cdef int32_t p, low_mA = 0, high_mA = 0
@@ -195,7 +195,8 @@ cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
 
 
 cdef bint draw_between(
-    law_t *law, int32_t i, int64_t from_ns, int64_t to_ns, int32_t phase, int32_t *low_mA, int32_t *high_mA
+    law_t *law, int32_t i, int64_t from_ns, int64_t to_ns, int32_t phase,
+    int32_t *low_mA, int32_t *high_mA,
 ) noexcept nogil:
     """Extremes of the samples from the last one at or before `from_ns` to the newest.
 

@@ -13,8 +13,8 @@ from loadctl.law.tables cimport NONE, charger_row_t, law_t, member_t
 
 cdef enum:
     FX_ONE = 1 << 24
-    # A share this close below a grid point is that point: sums of a thousand such roundings, counted
-    # three times each, stay under one mA, and sums of whole mA that pass a cap by less than one do not pass it.
+    # A share this close below a grid point is that point. Four thousand such roundings, counted three
+    # times each, stay under one mA; and a sum of whole mA that passes a cap by less keeps to it.
     SNAP_FX = 1 << 10   # 2^-14 mA
 
 cdef enum:
@@ -70,7 +70,7 @@ cdef void add_slack(law_t *law, int32_t i, int64_t amount_fx) noexcept nogil:
 
 
 cdef void add_slope(law_t *law, int32_t i, int32_t weight) noexcept nogil:
-    """Let the weight of a charger count in its limits, or no longer, and note when each is reached."""
+    """Let a weight count in the limits of charger i, and note when each is reached."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef member_t *member
     cdef int32_t k, c
@@ -109,14 +109,15 @@ cdef void raise_tier(law_t *law, int32_t first, int32_t end) noexcept nogil:
 
 
 cdef void insert_by(law_t *law, int32_t *order, int32_t n, int32_t i, bint by_max) noexcept nogil:
-    """Insert charger i so that `order` stays sorted by the level at which it starts, or stops, to rise."""
+    """Insert charger i, sorted by the level at which it starts, or stops, to rise."""
     cdef int32_t k = n
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef charger_row_t *other
-    cdef int64_t at_mA = row.max_mA if by_max else row.min_mA
+    cdef int64_t other_mA, at_mA = row.max_mA if by_max else row.min_mA
     while k > 0:
         other = &law.charger_rows[order[k - 1]]
-        if (<int64_t>(other.max_mA if by_max else other.min_mA)) * row.weight <= at_mA * other.weight:
+        other_mA = other.max_mA if by_max else other.min_mA
+        if other_mA * row.weight <= at_mA * other.weight:
             break
         order[k] = order[k - 1]
         k -= 1
@@ -176,7 +177,7 @@ cdef void freeze(law_t *law, int32_t i, int64_t x_fx, int32_t limit_i) noexcept 
 
 
 cdef int32_t freeze_all_at(law_t *law, int32_t c, int32_t first, int32_t end) noexcept nogil:
-    """Freeze every rising charger that counts in limit c at the level where it is reached; say how many."""
+    """Freeze the rising chargers of limit c at the level where it is reached; say how many."""
     cdef int64_t whole_fx = law.level_fx[c], rest = law.level_rest[c], slope = law.slope[c], x_fx
     cdef int32_t k, i, weight, n = 0
     for k in range(first, end):
@@ -199,7 +200,7 @@ cdef bint counts_in(law_t *law, int32_t i, int32_t c) noexcept nogil:
 
 
 cdef void round_down(law_t *law, const int64_t *cap_mA) noexcept nogil:
-    """Take each share down to its step grid; leave in `used_mA` what the limits still have room for."""
+    """Take each share down to its step grid; leave in `used_mA` the room that is left."""
     cdef charger_row_t *row
     cdef member_t *member
     cdef int32_t i, k
@@ -221,7 +222,7 @@ cdef void round_down(law_t *law, const int64_t *cap_mA) noexcept nogil:
 
 
 cdef void hand_out_crumbs(law_t *law, int32_t first, int32_t end) noexcept nogil:
-    """Give steps to the chargers of one tier in turn, one each, until for none of them one more fits."""
+    """Give the chargers of one tier a step each in turn, until none fits any more."""
     cdef int32_t k, i, n_open = 0, n_left
     for k in range(first, end):
         if law.is_in[law.by_rank[k]]:

@@ -47,7 +47,7 @@ ctypedef struct circuit_row_t:
     int32_t margin_mA
     int64_t power_limit_mA      # sum over the phases, at the site's voltage
     int32_t unbalance_mA
-    int32_t bounds_above        # its meter is as quick as those above it: its reading bounds draws there
+    int32_t bounds_above        # its meter is no slower than those above
 
 ctypedef struct member_t:
     int32_t limit_i

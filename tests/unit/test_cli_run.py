@@ -11,20 +11,20 @@ from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli import run as command
 from loadctl.cli.main import cli
-from loadctl.errors import BusError, CheckRefused, ConfigError, UsageError
+from loadctl.errors import BusError, CheckRefused, UsageError
 
 SITE = """
 [site]
 name = "{site}"
-period_ms = 500
+period_ms = {period_ms}
 [bus.one]
 port = "{port}"
 baud = 19200
 frame = "8E1"
 [circuit.main]
-limit_A = {limit_A}
+limit_A = 32
 mode = "static"
-background_A = 0
+background_A = {background_A}
 [charger.bay1]
 bus = "one"
 model = "reference-charger"
@@ -55,9 +55,14 @@ def became(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def run_site(
-    directory: Path, port: str, *options: str, limit_A: int = 32, site: str = "Rig"
+    directory: Path,
+    port: str,
+    *options: str,
+    background_A: int = 0,
+    period_ms: int = 500,
+    site: str = "Rig",
 ) -> Any:
-    text = SITE.format(port=port, limit_A=limit_A, site=site)
+    text = SITE.format(port=port, background_A=background_A, period_ms=period_ms, site=site)
     (directory / "site.toml").write_text(text)
     arguments = ["run", str(directory / "site.toml"), "--runtime-dir", str(directory / "rt")]
     return CliRunner().invoke(cli, [*arguments, *options])
@@ -113,10 +118,20 @@ def test_run_missing_port_is_a_bus_error(tmp_path: Path, became: list[tuple[Any,
 def test_run_site_whose_proof_does_not_hold_is_refused_before_anything_is_touched(
     tmp_path: Path, port: str, became: list[tuple[Any, ...]]
 ) -> None:
-    done = run_site(tmp_path, port, limit_A=5)
-    assert isinstance(done.exception, CheckRefused | ConfigError)
+    done = run_site(tmp_path, port, background_A=27)  # beside 6 A of failsafe
+    assert isinstance(done.exception, CheckRefused)
+    assert "circuit.main" in str(done.exception)
     assert became == []
     assert not (tmp_path / "rt").exists()
+
+
+def test_run_site_whose_bus_plan_does_not_fit_is_refused(
+    tmp_path: Path, port: str, became: list[tuple[Any, ...]]
+) -> None:
+    done = run_site(tmp_path, port, period_ms=100)
+    assert isinstance(done.exception, CheckRefused)
+    assert "site.period_ms = 100" in str(done.exception)
+    assert became == []
 
 
 def test_run_socket_port_is_locked_by_host_and_port_for_all_sites(

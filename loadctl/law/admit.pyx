@@ -38,7 +38,7 @@ cdef int32_t fullest(
 
 
 cdef void admit_settled(law_t *law, const int64_t *cap_mA) noexcept nogil:
-    """Keep in `is_in` those whose minima fit by tier and file order; say what refused the others."""
+    """Keep in `is_in` those whose minima fit by tier and file order; say what refused others."""
     cdef int32_t k, i
     clear(law, law.used_mA)
     for k in range(law.n_chargers):

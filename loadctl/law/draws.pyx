@@ -15,6 +15,11 @@ from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
 from loadctl.law.reserve cimport draw_between
 from loadctl.law.tables cimport CODE_GOOD, NONE, charger_row_t, law_t
 
+cdef enum:
+    # A meter's value is stamped with the end of its exchange, a sample with the beginning of its
+    # own: either may stem from any moment of an exchange of at most 100 ms.
+    EXCHANGES_ns = 200_000_000
+
 
 cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil:
     cdef int32_t m = law.circuit_rows[c].meter
@@ -101,7 +106,7 @@ cdef bint meters_span(law_t *law, int32_t c, int64_t *from_ns, int64_t *to_ns) n
         if is_meter_fresh(law, c):
             m = law.circuit_rows[c].meter
             end_ns = law.meters[m].at_ns
-            begin_ns = end_ns - law.meter_lags_ns[m]
+            begin_ns = end_ns - law.meter_lags_ns[m] - EXCHANGES_ns
             from_ns[0] = min(from_ns[0], begin_ns) if has_any else begin_ns
             to_ns[0] = max(to_ns[0], end_ns) if has_any else end_ns
             has_any = True

@@ -8,8 +8,11 @@
     proof                                    unchanged         the setpoint          yes
     disarmed                                 unchanged         at least rated        -
 
-A frame that was never sent changes nothing. The only way down is a proof. Events come from the
-border between the phases of a scan; time is always an argument.
+A frame that was never sent changes nothing. The only way down is a proof: after the acknowledgement
+a draw was seen above the setpoint and then at it; or, where nothing was seen above, time has run.
+Time is the follow time with the car's part twice, because a car that takes little by itself shows
+nothing and some are that slow; twice the follow time where the draw is not measured. Events come
+from the border between the phases of a scan; time is always an argument.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -40,6 +43,9 @@ cdef void sent(
     if code == CODE_GOOD:
         if value_mA != before_mA or not charger.is_acknowledged:
             charger.acknowledged_at_ns = at_ns
+            if value_mA > before_mA and charger.has_seen_above:
+                # The car has not followed the lower one yet, and may be late: its time runs twice.
+                charger.acknowledged_at_ns += follow_ns(law, i)
             charger.has_seen_above = False
             charger.is_overdue = False
         if value_mA > before_mA:
@@ -128,22 +134,18 @@ cdef void judge_sample(
 ) noexcept nogil:
     cdef charger_t *charger = &law.chargers[i]
     cdef int64_t since_ns = at_ns - charger.acknowledged_at_ns
-    cdef bint is_late = since_ns >= follow_ns(law, i)
     if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
         charger.has_seen_above = True
-        charger.is_overdue = is_late
-    elif highest_mA > charger.setpoint_mA:
-        # A car that keeps to the setpoint as its pilot shows it, or one that takes this little by
-        # itself and has not followed yet: only time tells them apart.
-        if since_ns >= 2 * follow_ns(law, i):
-            prove(charger)
-    elif is_late or (charger.has_seen_above and is_at(charger.setpoint_mA, highest_mA)):
+        charger.is_overdue = since_ns >= follow_ns(law, i)
+    elif charger.has_seen_above and is_at(charger.setpoint_mA, highest_mA):
+        prove(charger)
+    elif since_ns >= follow_ns(law, i) + law.site.tuning.car_follow_ns:
         prove(charger)
 
 
 cdef bint is_at(int32_t setpoint_mA, int32_t draw_mA) noexcept nogil:
-    """True when the draw is about the setpoint. A pause is told by time alone."""
-    return setpoint_mA > 0 and draw_mA >= setpoint_mA - OBEYS_WITHIN_mA
+    """True when the draw is at or just below the setpoint. A pause is told by time alone."""
+    return setpoint_mA - OBEYS_WITHIN_mA <= draw_mA <= setpoint_mA and setpoint_mA > 0
 
 
 cdef void prove_by_time(law_t *law, int64_t now_ns) noexcept nogil:

@@ -13,8 +13,8 @@ from loadctl.law.tables cimport NONE, charger_row_t, law_t, member_t
 
 cdef enum:
     FX_ONE = 1 << 24
-    # A share this close below a grid point is that point. Four thousand such roundings, counted three
-    # times each, stay under one mA; and a sum of whole mA that passes a cap by less keeps to it.
+    # A share this close below a grid point is that point. Four thousand such roundings, counted
+    # three times each, stay under one mA; and a sum of whole mA that passes a cap by less keeps it.
     SNAP_FX = 1 << 10   # 2^-14 mA
 
 cdef enum:

@@ -1,7 +1,8 @@
 """The clock of the scan: sleep until an absolute time and say when it woke, in one call.
 
 Owns the two kernel clocks that the scan needs. CLOCK_MONOTONIC paces; CLOCK_BOOTTIME goes on while
-the machine is suspended, so the two part when it slept. Never reads the wall clock. Any thread may call.
+the machine is suspended, so the two part when it slept. Never reads the wall clock. Any thread may
+call.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -39,7 +40,8 @@ cdef int sleep_and_stamp(int64_t until_ns, int64_t* woke_at_ns) noexcept nogil:
 def sleep_until(int64_t until_ns) -> int:
     """Sleep until CLOCK_MONOTONIC reaches `until_ns`; return the time right after the wake.
 
-    Python's signal handlers run during the sleep, which then goes on. A time that has passed returns at once.
+    Python's signal handlers run during the sleep, which then goes on. A time that has passed
+    returns at once.
     """
     cdef int64_t woke_at_ns = 0
     cdef int result

@@ -1,8 +1,9 @@
 """The process image, byte for byte: a header, then two slots of which readers use one.
 
 Order in the file: header_t, then twice scan_stats_t, bus_stats_t of each bus, device_stats_t of
-each meter and then of each charger, the plant block of the core (`law/layout.pxd`), ring_t. Only int32
-and int64, wide ones first and an even number of narrow ones: no padding, every struct a multiple of 8.
+each meter and then of each charger, the plant block of the core (`law/layout.pxd`), ring_t. Only
+int32 and int64, wide ones first and an even number of narrow ones: no padding, every struct a
+multiple of 8.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t

@@ -1,16 +1,16 @@
-"""The process image: what the scan knows, in shared memory, readable while it runs and after it died.
+"""The process image: what the scan knows, in shared memory, readable while it runs and afterwards.
 
-Owns the bytes of the image file. `Writer` belongs to the scan: the core works on its private copy, and `publish`
-copies that into the slot readers are not using. `Reader` belongs to everybody else and never writes.
-Neither ever waits for the other.
+Owns the bytes of the image file. `Writer` belongs to the scan: the core works on its private copy,
+and `publish` copies that into the slot readers are not using. `Reader` belongs to everybody else
+and never writes. Neither ever waits for the other.
 """
 
 import hashlib
 import mmap
 import os
 
-from libc.stdint cimport int32_t, int64_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy
 
 from loadctl.law.layout cimport charger_t, circuit_t, meter_t, site_t
 
@@ -40,7 +40,8 @@ cdef extern from *:
 
 cdef int64_t MAGIC = 0x316C7463_64616F6C  # "loadctl1", little-endian
 SPANS = ("wake", "read", "step", "take", "look", "confirm", "give", "whole")
-READ_TRIES = 64  # a copy takes microseconds, a scan milliseconds: more than a few means no scan writes like ours
+# A copy takes microseconds, a scan milliseconds: whoever needs more tries reads no scan of ours.
+READ_TRIES = 64
 MAX_EVENTS = N_EVENTS
 MAX_SETTINGS = N_SETTINGS
 
@@ -78,7 +79,7 @@ SIZES = {
 
 
 def layout() -> dict:
-    """Every struct read from a run of bytes 1..127, so that each value tells its field's place and width."""
+    """Every struct read from a run of bytes 1..127: each value tells its field's place and width."""
     pattern = bytes(1 + i % 127 for i in range(max(SIZES.values())))
     cdef const unsigned char[::1] view = pattern
     return as_dicts(&view[0])
@@ -116,7 +117,7 @@ def bin_end_ns(bin_i: int) -> int:
 
 
 def percentile_ns(span: dict, per_mille: int) -> int:
-    """The span that `per_mille` of 1000 scans stayed within, rounded up to its bin, never above the worst."""
+    """The span that `per_mille` of 1000 scans stayed within, rounded up to its bin or the worst."""
     total = sum(span["bins"])
     counted = 0
     for bin_i, count in enumerate(span["bins"]):
@@ -322,7 +323,7 @@ cdef class Reader:
         return load_acquire(&self.header.heartbeat)
 
     def snapshot(self):
-        """The newest whole scan as plain dicts; refuses after READ_TRIES scans passed beneath it."""
+        """The newest whole scan as dicts; refuses after READ_TRIES scans passed beneath it."""
         cdef int tries = READ_TRIES
         cdef bint is_whole
         if load_acquire(&self.header.counter) == 0:

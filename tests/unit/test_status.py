@@ -54,8 +54,15 @@ def test_status_has_what_a_machine_is_promised(tmp_path: Path) -> None:
     assert (bay2["reason"], bay2["binding"]) == ("no car", "")
     main = found["circuits"]["main"]
     assert main["limit_A"] == [32.0, 32.0, 32.0]
-    assert main["background_A"] == [5.0, 5.0, 5.0]
-    assert main["headroom_A"] == [27.0, 27.0, 27.0]
+    circuit = rig.snapshot()["circuits"][0]
+    assert main["background_A"] == [mA / 1000 for mA in circuit["background_mA"]]
+    assert main["headroom_A"] == [32.0 - background_A for background_A in main["background_A"]]
+    assert main["may_carry_A"] == [
+        (reserved_mA + background_mA) / 1000
+        for reserved_mA, background_mA in zip(
+            circuit["reserved_mA"], circuit["background_rigorous_mA"], strict=True
+        )
+    ]
     assert main["granted_A"] == [bay1["setpoint_A"]] * 3
     assert found["meters"]["grid"]["current_A"] == [15.0, 15.0, 15.0]
     assert found["buses"]["one"]["is_open"] is True

@@ -79,7 +79,7 @@ SIZES = {
 
 
 def layout() -> dict:
-    """Every struct read from a run of bytes 1..127: each value tells its field's place and width."""
+    """Every struct read from a run of bytes 1..127: a value tells its place and width."""
     pattern = bytes(1 + i % 127 for i in range(max(SIZES.values())))
     cdef const unsigned char[::1] view = pattern
     return as_dicts(&view[0])

@@ -184,9 +184,9 @@ def outcome(last: Status, report: dict[str, Any], faults: list[str]) -> dict[str
 def summary(result: dict[str, Any]) -> str:
     worst = result["worst_circuit"]
     return (
-        f"{result['scans']} scans, {result['missed']} missed, worst {result['worst_scan_ms']:g} ms;"
-        f" {result['setpoints_written']} setpoints written: {result['raises']} raises,"
-        f" {result['takes']} takes, {result['raises_without_room']} raises without room.\n"
-        f"Fullest: {worst['circuit']} {worst['phase']} with {worst['load_A']:g} A of"
-        f" {worst['limit_A']:g} A, {worst['above_limit_s']:g} s above."
+        f"{result['scans']} scans, {result['missed']} missed, worst {result['worst_scan_ms']:.1f} ms\n"
+        f"{result['setpoints_written']} setpoints written: {result['raises']} raises,"
+        f" {result['takes']} takes; raises without room: {result['raises_without_room']}\n"
+        f"fullest: {worst['circuit']} {worst['phase']} with {worst['load_A']:g} A of"
+        f" {worst['limit_A']:g} A, {worst['above_limit_s']:g} s above the limit"
     )

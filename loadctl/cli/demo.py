@@ -184,7 +184,8 @@ def outcome(last: Status, report: dict[str, Any], faults: list[str]) -> dict[str
 def summary(result: dict[str, Any]) -> str:
     worst = result["worst_circuit"]
     return (
-        f"{result['scans']} scans, {result['missed']} missed, worst {result['worst_scan_ms']:.1f} ms\n"
+        f"\n{result['scans']} scans, {result['missed']} missed,"
+        f" worst {result['worst_scan_ms']:.1f} ms\n"
         f"{result['setpoints_written']} setpoints written: {result['raises']} raises,"
         f" {result['takes']} takes; raises without room: {result['raises_without_room']}\n"
         f"fullest: {worst['circuit']} {worst['phase']} with {worst['load_A']:g} A of"

@@ -11,7 +11,9 @@ from hw.sim.scenario import Load, Scenario
 from hw.sim.virtual import VirtualSite, request_bytes
 from hw.wire import Exchange
 from loadctl.tables import Tables
-from tests.support.sim_sites import S, charger, circuit, metered_site, site, with_map_changes
+from loadctl.units import NS_PER_S as S
+from tests.support.builders import make_charger, make_tables, with_map_changes
+from tests.support.sim_sites import metered_site
 
 LOAD = Load("constant", (10_000, 0, -3_500))
 CAR = Visit("bay1", 0, take_mA=32_000, follow_ns=0, rise_ns=0, wake_ns=0)
@@ -200,11 +202,11 @@ def test_watchdog_fed_by_a_kick_wants_the_right_value() -> None:
 
 
 def test_two_connectors_on_one_address_are_two_outlets() -> None:
-    rows = [charger("bay1", 11), charger("bay2", 11, connector=2)]
-    tables = site([circuit("main")], rows)
-    raw = {**tables.maps["reference-charger"], "connectors": {"count": 2, "stride": 200}}
-    raw["connectors"]["confidence"] = "H"
-    bench = Bench(site([circuit("main")], rows, **{"reference-charger": raw}), Scenario())
+    rows = [make_charger(f"bay{i}", address=11, connector=i) for i in (1, 2)]
+    connectors = {"count": 2, "stride": 200, "confidence": "H"}
+    tables = make_tables(meters=[], chargers=rows)
+    tables = with_map_changes(tables, "reference-charger", "connectors", **connectors)
+    bench = Bench(tables, Scenario())
     bench.ask("0b06006400a0")
     bench.ask("0b06012c0050")  # register 300
     assert [bench.virtual.plant.outlets[i].setpoint_mA for i in (0, 1)] == [16_000, 8_000]
@@ -220,7 +222,7 @@ def test_pause_is_the_raw_value_of_the_map_and_no_other() -> None:
 
 
 def test_isolated_charger_answers_nobody() -> None:
-    tables = site([circuit("main")], [charger("bay1", 11, is_isolated=True)])
+    tables = make_tables(meters=[], chargers=[make_charger("bay1", address=11, is_isolated=True)])
     line = VirtualSite(tables, Scenario()).lines[0]
     assert line.hear(with_crc(bytes.fromhex(STATUS)), 0) is None
 

@@ -12,7 +12,10 @@ from hw.sim.scenario import Load, Scenario
 from hw.sim.virtual import VirtualSite
 from hw.wire import Exchange, Patience
 from loadctl.tables import Tables
-from tests.support.sim_sites import MS, S, charger, circuit, meter, metered_site, site
+from loadctl.units import NS_PER_MS as MS
+from loadctl.units import NS_PER_S as S
+from tests.support.builders import make_charger, make_circuit, make_tables
+from tests.support.sim_sites import metered_site
 
 PATIENCE = Patience(10 * MS, 80 * MS, 0, False)
 CARS = tuple(
@@ -123,9 +126,12 @@ def test_raise_below_an_old_setpoint_is_judged_too() -> None:
 
 
 def test_phases_are_judged_each_by_itself() -> None:
-    rows = [charger(f"bay{i}", 10 + i, phases=(i - 1,)) for i in (1, 2, 3)]
-    main = circuit("main", is_dynamic=True, meter=0, limit_mA=(32_000, 32_000, 20_000))
-    told = Story(site([main], rows, [meter()]), Scenario(loads={"main": load(0, 20_000, 0)}))
+    rows = [
+        make_charger(f"bay{i}", address=10 + i, max_mA=32_000, phases=(i - 1,)) for i in (1, 2, 3)
+    ]
+    main = make_circuit(is_dynamic=True, meter=0, limit_mA=(32_000, 32_000, 20_000))
+    tables = make_tables(circuits=[main], chargers=rows)
+    told = Story(tables, Scenario(loads={"main": load(0, 20_000, 0)}))
     told.meter()
     assert told.write(1, 32) == 0
     assert told.write(2, 12) == 0
@@ -136,12 +142,12 @@ def test_phases_are_judged_each_by_itself() -> None:
 
 
 def test_every_circuit_above_is_judged() -> None:
-    circuits = [
-        circuit("main", limit_mA=(30_000,) * 3),
-        circuit("garage", parent=0, limit_mA=(20_000,) * 3),
+    rows = [
+        make_charger("bay1", address=11, max_mA=32_000, circuit=1),
+        make_charger("bay2", address=12, max_mA=32_000, circuit=0),
     ]
-    rows = [charger("bay1", 11, circuit=1), charger("bay2", 12, circuit=0)]
-    told = Story(site(circuits, rows), Scenario())
+    circuits = [make_circuit(limit_A=30), make_circuit("garage", 20, parent=0)]
+    told = Story(make_tables(circuits=circuits, chargers=rows), Scenario())
     assert told.write(1, 20) == 0
     assert told.write(2, 10) == 0
     assert told.write(2, 10.1) == 1
@@ -168,13 +174,13 @@ def test_unbalance_counts_who_uses_one_phase_and_not_the_other(
     unbalance_mA: int, n_violations: int
 ) -> None:
     rows = [
-        charger("bay1", 11, phases=(0,)),
-        charger("bay2", 12, phases=(0, 1)),
-        charger("bay3", 13, phases=(2,)),
-        charger("bay4", 14),
+        make_charger("bay1", address=11, phases=(0,)),
+        make_charger("bay2", address=12, phases=(0, 1)),
+        make_charger("bay3", address=13, phases=(2,)),
+        make_charger("bay4", address=14, max_mA=32_000),
     ]
-    main = circuit("main", limit_mA=(99_000,) * 3, unbalance_mA=unbalance_mA)
-    told = Story(site([main], rows), Scenario())
+    main = make_circuit(limit_A=99, unbalance_mA=unbalance_mA)
+    told = Story(make_tables(circuits=[main], chargers=rows), Scenario())
     told.write(4, 32)
     told.write(3, 6)
     told.write(2, 10)  # with bay1 it uses L1 and not L3
@@ -226,16 +232,19 @@ def test_background_of_a_silent_meter_becomes_the_declared_one(
     assert told.write(1, 20) == n_violations
 
 
+def static_site(**changes: Any) -> Tables:
+    main = make_circuit(limit_A=20, background_mA=(8_000,) * 3, **changes)
+    return make_tables(circuits=[main], chargers=[make_charger("bay1", address=11)])
+
+
 def test_background_of_a_static_circuit_is_the_declared_one() -> None:
-    main = circuit("main", limit_mA=(20_000,) * 3, background_mA=(8_000,) * 3)
-    told = Story(site([main], [charger("bay1", 11)]), Scenario(loads={"main": load(1, 1, 1)}))
+    told = Story(static_site(), Scenario(loads={"main": load(1, 1, 1)}))
     assert told.write(1, 12) == 0
     assert told.write(1, 12.1) == 1
 
 
 def test_background_of_a_static_circuit_with_a_meter_is_the_declared_one() -> None:
-    main = circuit("main", limit_mA=(20_000,) * 3, background_mA=(8_000,) * 3, meter=0)
-    told = Story(site([main], [charger("bay1", 11)], [meter()]), Scenario())
+    told = Story(static_site(meter=0), Scenario())
     told.meter()
     assert told.write(1, 12) == 0
     assert told.write(1, 12.1) == 1

@@ -12,7 +12,9 @@ from hw.sim.scenario import (
     random_scenario,
 )
 from hw.sim.virtual import VirtualSite
-from tests.support.sim_sites import S, charger, circuit, meter, metered_site, site
+from loadctl.units import NS_PER_S as S
+from tests.support.builders import make_charger, make_circuit, make_meter, make_tables
+from tests.support.sim_sites import metered_site
 
 FLAT = Load("constant", (1_000, 2_000, 3_000))
 
@@ -53,15 +55,16 @@ def test_load_building_is_low_at_night_and_high_in_the_evening() -> None:
 
 def test_circuits_add_up_from_the_leaves_to_the_root() -> None:
     circuits = [
-        circuit("main"),
-        circuit("house", parent=0),
-        circuit("garage", parent=0),
-        circuit("annex", parent=2),
+        make_circuit(),
+        make_circuit("house", parent=0),
+        make_circuit("garage", parent=0),
+        make_circuit("annex", parent=2),
     ]
-    rows = [charger("bay", 11, circuit=3, phases=(1,))]
+    rows = [make_charger("bay", circuit=3, phases=(1,))]
     loads = {"main": FLAT, "house": FLAT, "garage": FLAT}
     car = Visit("bay", 0, terminals=(0,), follow_ns=0, rise_ns=0, wake_ns=0)
-    virtual = VirtualSite(site(circuits, rows), Scenario(loads=loads, visits=(car,)))
+    tables = make_tables(circuits=circuits, chargers=rows)
+    virtual = VirtualSite(tables, Scenario(loads=loads, visits=(car,)))
     virtual.plant.outlets[0].write_setpoint(10_000, 0)
     sample = virtual.plant.sample(S)
     assert sample.background_mA == [
@@ -82,8 +85,7 @@ def test_circuits_add_up_from_the_leaves_to_the_root() -> None:
 def test_meter_that_lags_shows_the_oldest_it_may(lag_ms: int, shown_mA: int) -> None:
     steps = tuple((k, k, k) for k in range(10))
     load = Load("steps", (0, 0, 0), every_ns=S // 2, steps=steps)
-    main = circuit("main", is_dynamic=True, meter=0)
-    tables = site([main], [], [meter(lag_ns=lag_ms * 1_000_000)])
+    tables = make_tables(0, meters=[make_meter(lag_ns=lag_ms * 1_000_000)])
     plant = VirtualSite(tables, Scenario(loads={"main": load})).plant
     shown = [plant.sample_for(0, k * S // 2).load_mA[0][0] for k in range(5)]
     assert shown[-1] == shown_mA

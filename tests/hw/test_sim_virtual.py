@@ -10,7 +10,10 @@ from hw.sim.outlet import Visit
 from hw.sim.scenario import Losses, Scenario, random_scenario
 from hw.sim.virtual import VirtualSite, VirtualWire
 from hw.wire import Code, Exchange, Line, Patience, exchange_ns
-from tests.support.sim_sites import MS, S, bus, charger, circuit, meter, metered_site, site
+from loadctl.units import NS_PER_MS as MS
+from loadctl.units import NS_PER_S as S
+from tests.support.builders import make_bus, make_charger, make_tables
+from tests.support.sim_sites import metered_site
 from tests.support.virtual_line import VirtualBus
 
 LINE = Line(19_200, "8E1")
@@ -53,7 +56,9 @@ def test_exchange_takes_exactly_the_wire_time_and_the_turnaround() -> None:
 
 def test_turnaround_is_that_of_the_scenario_the_bus_or_the_map_in_this_order() -> None:
     def taken_ns(bus_ns: int | None, scenario_ns: int | None) -> int:
-        tables = site([circuit("main")], [charger("bay1", 11)], buses=[bus(turnaround_ns=bus_ns)])
+        chargers = [make_charger("bay1", address=11)]
+        buses = [make_bus(turnaround_ns=bus_ns)]
+        tables = make_tables(buses=buses, meters=[], chargers=chargers)
         virtual = VirtualSite(tables, Scenario(turnaround_ns=scenario_ns))
         reply = virtual.wires[0].transact(STATUS, Patience(50 * MS, 80 * MS, 0, False), S)
         return reply.ended_at_ns - LINE.bytes_ns(8) - LINE.bytes_ns(15)
@@ -174,9 +179,10 @@ def test_counters_say_what_became_of_every_exchange() -> None:
 
 
 def test_runner_starts_every_bus_at_once_and_joins_at_the_latest() -> None:
-    buses = [bus("one"), bus("two", baud=9_600)]
-    rows = [charger("bay1", 11), charger("bay2", 12, bus=1)]
-    virtual = VirtualSite(site([circuit("main")], rows, buses=buses), Scenario(), start_ns=S)
+    buses = [make_bus("one"), make_bus("two", baud=9_600)]
+    chargers = [make_charger("bay1", address=11), make_charger("bay2", address=12, bus=1)]
+    tables = make_tables(buses=buses, meters=[], chargers=chargers)
+    virtual = VirtualSite(tables, Scenario(), start_ns=S)
     begun_ns, ended_ns = [], []
 
     def job(wire: VirtualWire, address: int) -> Callable[[], None]:
@@ -285,11 +291,10 @@ def test_virtual_wire_and_real_bus_make_the_same_of_the_same_devices(seed: int) 
 
 
 def test_meter_and_chargers_on_two_buses_share_one_plant() -> None:
-    buses = [bus("one"), bus("two")]
-    main = circuit("main", is_dynamic=True, meter=0)
-    rows = [charger("bay1", 11, bus=1)]
+    buses = [make_bus("one"), make_bus("two")]
+    tables = make_tables(buses=buses, chargers=[make_charger("bay1", address=11, bus=1)])
     car = Visit("bay1", 0, follow_ns=0, rise_ns=0, wake_ns=0)
-    virtual = VirtualSite(site([main], rows, [meter()], buses), Scenario(visits=(car,)))
+    virtual = VirtualSite(tables, Scenario(visits=(car,)))
     virtual.wires[1].transact(WRITE, PATIENCE, S)
     virtual.clock.sleep_until(2 * S)
     reply = virtual.wires[0].transact(METER, PATIENCE, 3 * S)

@@ -1,12 +1,14 @@
-"""Whole sites as tables, for tests that want a plausible one and change a line or two.
+"""The rows of a site, for tests that want a plausible one and change a line or two.
 
-The maps are the shipped ones. `make_tables()` is the bus that loadctl is measured by: one meter and
-eight reference chargers at 19200 8E1 with a period of 500 ms.
+What a test needs to be otherwise it says as a keyword. The maps are the shipped ones.
+`make_tables()` is the bus that loadctl is measured by: one meter and eight reference chargers at
+19200 8E1 with a period of 500 ms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -130,6 +132,7 @@ def make_tables(
     n_chargers: int = 8,
     limit_A: int = 100,
     *,
+    name: str = "test site",
     period_ms: int = 500,
     meters: Sequence[MeterRow] | None = None,
     chargers: Sequence[ChargerRow] | None = None,
@@ -139,10 +142,11 @@ def make_tables(
     charger_changes: dict[str, Any] | None = None,
 ) -> Tables:
     """One dynamic circuit, its meter at address 1, chargers bay1.. from address 2 on, all on one
-    bus.
+    bus. Circuits that are given without meters get that one meter if one of them names it.
     """
     if meters is None:
-        meters = [make_meter()]
+        is_metered = circuits is None or any(row.meter >= 0 for row in circuits)
+        meters = [make_meter()] if is_metered else []
     if chargers is None:
         changes = charger_changes or {}
         chargers = [
@@ -155,7 +159,7 @@ def make_tables(
         ]
     models = {row.model for row in (*meters, *chargers)}
     return Tables(
-        site=SiteRow("test site", period_ms * NS_PER_MS, 3, 230_000),
+        site=SiteRow(name, period_ms * NS_PER_MS, 3, 230_000),
         buses=tuple(buses) if buses is not None else (make_bus(),),
         circuits=tuple(circuits),
         meters=tuple(meters),
@@ -164,3 +168,10 @@ def make_tables(
         maps={model: shipped_maps()[model] for model in sorted(models)},
         site_hash="0123456789abcdef",
     )
+
+
+def with_map_changes(tables: Tables, model: str, section: str, **changes: Any) -> Tables:
+    """The same site with some facts of one device map altered."""
+    raw = tables.maps[model]
+    section_raw = {**raw.get(section, {}), **changes}
+    return replace(tables, maps={**tables.maps, model: {**raw, section: section_raw}})

@@ -18,7 +18,10 @@ from hw.sim.scenario import Load, Losses, Scenario
 from hw.sim.site import SimSite
 from hw.sim.virtual import request_bytes
 from hw.wire import Code, Exchange, Line, Patience
-from tests.support.sim_sites import MS, S, bus, charger, circuit, meter, metered_site, site
+from loadctl.units import NS_PER_MS as MS
+from loadctl.units import NS_PER_S as S
+from tests.support.builders import make_bus, make_charger, make_tables
+from tests.support.sim_sites import metered_site
 
 pytestmark = pytest.mark.timing
 
@@ -139,9 +142,9 @@ def test_noise_and_wrong_checksums_meet_silence_and_the_next_request_is_answered
 
 
 def test_draw_of_a_car_on_one_bus_shows_in_the_meter_of_another(tmp_path: Path) -> None:
-    buses = [bus("one"), bus("two")]
-    main = circuit("main", is_dynamic=True, meter=0, limit_mA=(9_000,) * 3)
-    tables = site([main], [charger("bay1", 11, bus=1)], [meter()], buses)
+    buses = [make_bus("one"), make_bus("two")]
+    chargers = [make_charger("bay1", address=11, bus=1)]
+    tables = make_tables(limit_A=9, buses=buses, chargers=chargers)
     car = Visit("bay1", 0, take_mA=8_000, follow_ns=0, rise_ns=0, wake_ns=0)
     scenario = Scenario(loads={"main": Load("constant", (2_000, 0, 0))}, visits=(car,))
     with SimSite(tables, scenario, tmp_path) as running:

@@ -15,6 +15,7 @@ from loadctl.field import ThreadRunner
 from loadctl.modes import RUN
 from loadctl.tables import Tables
 from tests.support import sim_sites
+from tests.support.builders import make_meter
 from tests.support.scan_rig import MS_ns, S_ns, VirtualRig
 
 METER, BAY1, BAY2 = 1, 11, 12
@@ -244,7 +245,7 @@ def test_field_dead_meter_is_asked_in_every_scan_and_nothing_is_raised(tmp_path:
 
 def test_field_meter_that_failed_goes_after_the_one_that_answers(tmp_path: Path) -> None:
     tables = garage(2)
-    tables = replace(tables, meters=(*tables.meters, sim_sites.meter("spare", address=2)))
+    tables = replace(tables, meters=(*tables.meters, make_meter("spare", address=2)))
     rig = VirtualRig(tables, story(2), tmp_path)
     rig.run_for(S_ns)
     assert [f.address for f in rig.tap.since(rig.clock.now_ns() - S_ns)][:2] == [1, 2]

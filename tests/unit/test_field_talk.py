@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from hw.devices import DeviceMap, parse_map
+from hw.devices import DeviceMap
 from hw.wire import Code, Exchange, Line, Patience, Reply
 from loadctl.arming import Stage
 from loadctl.image import SIZES, Reader, Writer
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.talk import BusTalk, Order
-from tests.support import sim_sites
+from tests.support.builders import make_bus, make_charger, make_meter, shipped_map
 from tests.support.scan_rig import MS_ns, S_ns
 
 LINE = Line(19_200, "8E1")
 GAP_ns = 100 * MS_ns
 STATUS = bytes((0, 2)) + bytes(8)  # state C, no current
-BUS = sim_sites.bus()
+BUS = make_bus()
 GOOD, LOST, BAD = Code.GOOD, Code.NO_ANSWER, Code.BAD_FRAME
 
 
@@ -56,7 +56,7 @@ def well(exchange: Exchange) -> tuple[Code, bytes]:
 
 
 def charger_map(**changes: Any) -> DeviceMap:
-    return replace(parse_map(sim_sites.raw_map("reference-charger"), "here"), **changes)
+    return replace(shipped_map("reference-charger"), **changes)
 
 
 class Bench:
@@ -65,19 +65,19 @@ class Bench:
     def __init__(
         self, path: Path, n_chargers: int, n_meters: int = 0, used: DeviceMap | None = None
     ) -> None:
-        meter_map = parse_map(sim_sites.raw_map("reference-meter"), "here")
+        meter_map = shipped_map("reference-meter")
         self.wire = ScriptedWire()
         size = SIZES["site"] + SIZES["circuit"]
         size += n_meters * SIZES["meter"] + n_chargers * SIZES["charger"]
         self.image = Writer(path / "image", 1, 1, n_meters, n_chargers, size, 0, 1)
         self.path = path / "image"
         meters = [
-            MeterStation(i, sim_sites.meter(f"m{i}", address=1 + i), meter_map, BUS)
+            MeterStation(i, make_meter(f"m{i}", address=1 + i), meter_map, BUS)
             for i in range(n_meters)
         ]
         self.chargers = [
             ChargerStation(
-                i, n_meters, sim_sites.charger(f"x{i}", 11 + i), used or charger_map(), BUS
+                i, n_meters, make_charger(f"x{i}", address=11 + i), used or charger_map(), BUS
             )
             for i in range(n_chargers)
         ]
@@ -270,7 +270,7 @@ def test_talk_arming_exchange_that_is_lost_is_a_silence(tmp_path: Path, code: Co
 def test_station_refreshes_within_a_third_of_its_watchdog_and_at_least_every_ten_seconds(
     watchdog_ns: int | None, refresh_ns: int
 ) -> None:
-    row = sim_sites.charger("x", 11, watchdog_ns=watchdog_ns)
+    row = make_charger("x", watchdog_ns=watchdog_ns)
     station = ChargerStation(0, 0, row, charger_map(), BUS)
     assert station.refresh_ns == refresh_ns
     station.wrote(6_000, GOOD, 0)

@@ -7,13 +7,14 @@ import pytest
 
 from loadctl.gate import Gate
 from loadctl.tables import Tables
-from tests.support.scan_rig import charger_row, circuit_row, tables_of
+from tests.support.builders import make_charger, make_circuit, make_tables
 
 NOTHING = (0, 0, 0)
 
 
 def two_chargers(**circuit: Any) -> Tables:
-    return tables_of([circuit_row("main", **circuit)], [charger_row("a"), charger_row("b")])
+    chargers = [make_charger("a"), make_charger("b")]
+    return make_tables(circuits=[make_circuit(limit_A=32, **circuit)], chargers=chargers)
 
 
 def gate_at(tables: Tables, told_mA: list[int], backgrounds_mA: list[Any]) -> Gate:
@@ -29,8 +30,8 @@ def gate_at(tables: Tables, told_mA: list[int], backgrounds_mA: list[Any]) -> Ga
 
 
 def test_gate_sweep_of_every_value_lets_only_the_table_through() -> None:
-    row = charger_row("a", min_mA=6_000, max_mA=16_000, step_mA=500)
-    tables = tables_of([circuit_row("main", limit_mA=(99_000,) * 3)], [row])
+    row = make_charger("a", min_mA=6_000, max_mA=16_000, step_mA=500)
+    tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[row])
     allowed = set()
     for setpoint_mA in range(-2_000, 70_000, 50):
         gate = gate_at(tables, [16_000], [NOTHING])
@@ -40,7 +41,7 @@ def test_gate_sweep_of_every_value_lets_only_the_table_through() -> None:
 
 
 def test_gate_sweep_of_lowering_frames_is_judged_by_the_table_too() -> None:
-    tables = tables_of([circuit_row("main")], [charger_row("a")])
+    tables = make_tables(circuits=[make_circuit(limit_A=32)], chargers=[make_charger("a")])
     allowed = set()
     for setpoint_mA in range(-100, 16_001, 50):
         gate = Gate(tables)
@@ -57,7 +58,8 @@ def test_gate_charger_that_does_not_exist_is_refused(charger_i: int) -> None:
 
 
 def test_gate_isolated_charger_gets_no_frame_at_all() -> None:
-    gate = Gate(tables_of([circuit_row("main")], [charger_row("a", is_isolated=True)]))
+    row = make_charger("a", is_isolated=True)
+    gate = Gate(make_tables(circuits=[make_circuit(limit_A=32)], chargers=[row]))
     assert gate.allows(0, 0) is False
 
 
@@ -152,17 +154,18 @@ def test_gate_second_raise_of_a_scan_sees_the_first() -> None:
 
 
 def test_gate_one_phase_in_use_that_is_full_refuses_and_an_unused_one_does_not() -> None:
-    tables = tables_of(
-        [circuit_row("main")], [charger_row("a", phases=(1,)), charger_row("b", phases=(1,))]
+    tables = make_tables(
+        circuits=[make_circuit(limit_A=32)],
+        chargers=[make_charger("a", phases=(1,)), make_charger("b", phases=(1,))],
     )
     assert gate_at(tables, [6_000, 6_000], [(40_000, 0, 40_000)]).allows(0, 6_100) is True
     assert gate_at(tables, [6_000, 6_000], [(0, 20_000, 0)]).allows(0, 6_100) is False
 
 
 def test_gate_parent_circuit_that_is_full_refuses() -> None:
-    tables = tables_of(
-        [circuit_row("main", limit_mA=(20_000,) * 3), circuit_row("garage", parent=0)],
-        [charger_row("a", circuit=1), charger_row("b", circuit=0)],
+    tables = make_tables(
+        circuits=[make_circuit(limit_A=20), make_circuit("garage", 32, parent=0)],
+        chargers=[make_charger("a", circuit=1), make_charger("b", circuit=0)],
     )
     gate = gate_at(tables, [6_000, 12_000], [NOTHING, NOTHING])
     assert gate.allows(0, 8_000) is True
@@ -170,13 +173,13 @@ def test_gate_parent_circuit_that_is_full_refuses() -> None:
 
 
 def test_gate_sibling_circuit_that_is_full_does_not_matter() -> None:
-    tables = tables_of(
-        [
-            circuit_row("main", limit_mA=(99_000,) * 3),
-            circuit_row("left", parent=0),
-            circuit_row("right", parent=0),
+    tables = make_tables(
+        circuits=[
+            make_circuit(limit_A=99),
+            make_circuit("left", 32, parent=0),
+            make_circuit("right", 32, parent=0),
         ],
-        [charger_row("a", circuit=1), charger_row("b", circuit=2)],
+        chargers=[make_charger("a", circuit=1), make_charger("b", circuit=2)],
     )
     gate = gate_at(tables, [6_000, 6_000], [NOTHING, NOTHING, (32_000,) * 3])
     assert gate.allows(0, 16_000) is True
@@ -194,17 +197,20 @@ def test_gate_total_power_counts_all_phases_of_all_chargers_and_background() -> 
 def test_gate_limit_of_zero_is_a_limit() -> None:
     for zero in ({"limit_W": 0}, {"limit_mA": (0, 0, 0)}):
         assert gate_at(two_chargers(**zero), [0, 0], [NOTHING]).allows(0, 6_000) is False
-    tables = tables_of([circuit_row("main", unbalance_mA=0)], [charger_row("a", phases=(0,))])
+    tables = make_tables(
+        circuits=[make_circuit(limit_A=32, unbalance_mA=0)],
+        chargers=[make_charger("a", phases=(0,))],
+    )
     assert gate_at(tables, [0], [NOTHING]).allows(0, 6_000) is False
 
 
 def test_gate_unbalance_sums_those_that_use_one_phase_and_not_the_other() -> None:
-    tables = tables_of(
-        [circuit_row("main", limit_mA=(99_000,) * 3, unbalance_mA=20_000)],
-        [
-            charger_row("a", phases=(0,)),
-            charger_row("b", phases=(0, 1)),
-            charger_row("c", phases=(0, 1, 2)),
+    tables = make_tables(
+        circuits=[make_circuit(limit_A=99, unbalance_mA=20_000)],
+        chargers=[
+            make_charger("a", phases=(0,)),
+            make_charger("b", phases=(0, 1)),
+            make_charger("c", phases=(0, 1, 2)),
         ],
     )
     # L1 and not L3: a + b; c uses all three and never counts
@@ -222,7 +228,7 @@ def test_gate_random_sites_never_let_a_sum_through_that_a_plain_sum_refuses() ->
     for _ in range(300):
         n_circuits, n_chargers = rng.randint(1, 4), rng.randint(1, 8)
         circuits = [
-            circuit_row(
+            make_circuit(
                 f"c{i}",
                 parent=-1 if i == 0 else rng.randrange(i),
                 limit_mA=tuple(rng.choice((10_000, 20_000, 32_000, 50_000)) for _ in range(3)),
@@ -233,14 +239,14 @@ def test_gate_random_sites_never_let_a_sum_through_that_a_plain_sum_refuses() ->
             for i in range(n_circuits)
         ]
         chargers = [
-            charger_row(
+            make_charger(
                 f"x{i}",
                 circuit=rng.randrange(n_circuits),
                 phases=tuple(rng.sample(range(3), rng.choice((1, 2, 3)))),
             )
             for i in range(n_chargers)
         ]
-        tables = tables_of(circuits, chargers)
+        tables = make_tables(circuits=circuits, chargers=chargers)
         told_mA = [rng.choice((0, 6_000, 8_000)) for _ in chargers]
         reserves_mA = [value_mA + rng.choice((0, 0, 4_000)) for value_mA in told_mA]
         backgrounds_mA = [tuple(rng.choice((0, 3_000)) for _ in range(3)) for _ in circuits]

@@ -24,7 +24,7 @@ from loadctl.law.ramp cimport begin_run
 from loadctl.law.reserve cimport (
     answered_probe, armed, disarmed, prove_by_time, sampled, sent, unanswered, update_reserves,
 )
-from loadctl.law.session cimport mark_candidates
+from loadctl.law.session cimport hold_to_maxima, mark_candidates
 from loadctl.law.share cimport share
 from loadctl.law.tables cimport (
     CODE_BAD_FRAME, CODE_GOOD, CODE_IMPLAUSIBLE, CODE_NO_ANSWER, law_t,
@@ -107,6 +107,7 @@ cdef void keep_high_shares(law_t *law) noexcept nogil:
 
 cdef void run_settle(law_t *law) noexcept nogil:
     """The allocation at rest for those in `is_in`."""
+    hold_to_maxima(law)
     update_reserves(law, law.site.now_ns)
     estimate_settled(law)
     fill_caps(law)

@@ -40,6 +40,7 @@ WAITS_FOR_TURN = 17
 CLOSE_ENOUGH = 18
 MAKES_ROOM = 19
 NOT_ACKNOWLEDGED = 20
+DOES_NOT_FOLLOW = 21
 
 # {0} stands for circuit and limit, such as "garage L2".
 _TEXTS = {
@@ -64,6 +65,7 @@ _TEXTS = {
     CLOSE_ENOUGH: "close enough to its share",
     MAKES_ROOM: "makes room on {0}",
     NOT_ACKNOWLEDGED: "setpoint not acknowledged",
+    DOES_NOT_FOLLOW: "draws more than its setpoint",
 }
 
 

@@ -51,7 +51,7 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
     cdef size_t wide = 8 * (9 * limits + 2 * phases + n + law.n_meters)
     cdef size_t rows = law.n_circuits * sizeof(circuit_row_t) + n * sizeof(charger_row_t)
-    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 10 * n)
+    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 11 * n)
     cdef char *arena = <char *>PyMem_Calloc(1, wide + rows + narrow + 8)
     cdef char *at = arena
     if arena == NULL:
@@ -79,6 +79,7 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     law.blocked_low_by = <int32_t *>part(&at, 4 * n)
     law.refused_by = <int32_t *>part(&at, 4 * n)
     law.phase_of_share = <int32_t *>part(&at, 4 * n)
+    law.most_mA = <int32_t *>part(&at, 4 * n)
     law.is_in = <int32_t *>part(&at, 4 * n)
     law.order = <int32_t *>part(&at, 4 * n)
     law.starts = <int32_t *>part(&at, 4 * n)

@@ -60,8 +60,8 @@ cdef void fill_caps(law_t *law) noexcept nogil:
 
 
 cdef void take_off_fixed(law_t *law) noexcept nogil:
-    """Take off what cannot be given: all that is reserved by those who cannot be commanded, and
-    the part beyond its setpoint of one that should have followed by now, or was not reached."""
+    """Take off what cannot be given: all that is reserved by those who cannot be commanded; beyond
+    its minimum by one that did not follow; beyond its setpoint by one that was not reached."""
     cdef charger_t *charger
     cdef int32_t i
     cdef int64_t fixed_mA
@@ -70,7 +70,9 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
         fixed_mA = 0
         if not charger.is_candidate:
             fixed_mA = charger.reserve_mA
-        elif charger.is_overdue or not charger.is_acknowledged:
+        elif charger.is_overdue:
+            fixed_mA = charger.reserve_mA - law.charger_rows[i].min_mA
+        elif not charger.is_acknowledged:
             fixed_mA = charger.reserve_mA - charger.setpoint_mA
         if fixed_mA > 0:
             add_to(law, law.cap_low_mA, i, -fixed_mA)
@@ -80,6 +82,7 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
 cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
     """Lower the low caps by what the meters show too much; note where setpoints do not fit."""
     cdef int32_t i, k, p
+    cdef bint has_excess
     clear(law, law.used_mA)
     clear(law, law.late_mA)
     clear(law, law.drawn_mA)
@@ -90,8 +93,8 @@ cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
             law.circuits[k].is_overloaded[p] = False
     for k in range(law.n_live):
         if law.live[k] % N_KINDS < N_LOAD_KINDS:
-            cut_excess(law, law.live[k])
-            if law.used_mA[law.live[k]] > law.cap_low_mA[law.live[k]]:
+            has_excess = cut_excess(law, law.live[k])
+            if has_excess or law.used_mA[law.live[k]] > max(0, law.cap_low_mA[law.live[k]]):
                 delay_raises(law, law.live[k], now_ns)
 
 
@@ -145,8 +148,8 @@ cdef void add_by_phase(
             sums_mA[limit_i] += <int64_t>value_mA[0] + value_mA[1] + value_mA[2]
 
 
-cdef void cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
-    """Cut what the meter reads above the limit beyond takes that may still be followed.
+cdef bint cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
+    """Cut what the meter reads above the limit beyond takes still to be followed; True: it does.
 
     Setpoints that nobody draws are no relief: the cut is from what is drawn. A car that wakes
     cannot bring the meter above the limit, its setpoint had room; so this is background.
@@ -154,7 +157,7 @@ cdef void cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
     cdef int32_t c = limit_i // N_KINDS, kind = limit_i % N_KINDS
     cdef int64_t over_mA, margin_mA = 0
     if law.circuits[c].source != SOURCE_METER:
-        return
+        return False
     if kind == KIND_POWER:
         over_mA = (
             measured_mA(law, c, 0) + measured_mA(law, c, 1) + measured_mA(law, c, 2)
@@ -168,6 +171,7 @@ cdef void cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
         law.cap_low_mA[limit_i] = min(
             law.cap_low_mA[limit_i], law.drawn_mA[limit_i] - over_mA - margin_mA
         )
+    return over_mA > 0
 
 
 cdef void delay_raises(law_t *law, int32_t limit_i, int64_t now_ns) noexcept nogil:

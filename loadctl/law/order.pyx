@@ -10,8 +10,9 @@ from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.ramp cimport raise_mA
 from loadctl.law.reason cimport (
-    CONTROLLER_MODE, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM, NOT_ARMED, NOT_READY,
-    SILENT, STATUS_UNKNOWN, WAITS_AFTER_PAUSE, explain, explain_limit, explain_share,
+    CONTROLLER_MODE, DOES_NOT_FOLLOW, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM,
+    NOT_ARMED, NOT_READY, SILENT, STATUS_UNKNOWN, WAITS_AFTER_PAUSE, explain, explain_limit,
+    explain_share,
 )
 from loadctl.law.tables cimport NONE, STATE_A, charger_row_t, law_t
 
@@ -62,18 +63,26 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         explain(charger, STATUS_UNKNOWN)
         return min(charger.setpoint_mA, row.failsafe_mA)
     if not charger.is_candidate:
-        explain(charger, NO_CAR if charger.state == STATE_A else NOT_READY)
+        explain(charger, why_no_candidate(charger))
         return 0
     if not law.is_in[i]:
         refuse(law, i, now_ns)
         return 0
     explain_share(charger, law.blocked_by[i])
+    if charger.is_overdue:
+        explain(charger, DOES_NOT_FOLLOW)
     if charger.share_low_mA < charger.setpoint_mA:
         explain_share(charger, law.blocked_low_by[i])
         return charger.share_low_mA
     if charger.setpoint_mA < row.min_mA:
         return 0
     return charger.setpoint_mA
+
+
+cdef int32_t why_no_candidate(charger_t *charger) noexcept nogil:
+    if charger.state == STATE_A:
+        return NO_CAR
+    return DOES_NOT_FOLLOW if charger.is_overdue else NOT_READY
 
 
 cdef void refuse(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:

@@ -24,6 +24,7 @@ cpdef enum Reason:
     CLOSE_ENOUGH = 18
     MAKES_ROOM = 19
     NOT_ACKNOWLEDGED = 20
+    DOES_NOT_FOLLOW = 21
 
 cdef void explain(charger_t *charger, int32_t reason) noexcept nogil
 cdef void explain_limit(charger_t *charger, int32_t reason, int32_t limit_i) noexcept nogil

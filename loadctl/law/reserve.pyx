@@ -47,7 +47,6 @@ cdef void sent(
                 # The car has not followed the lower one yet, and may be late: its time runs twice.
                 charger.acknowledged_at_ns += follow_ns(law, i)
             charger.has_seen_above = False
-            charger.is_overdue = False
         if value_mA > before_mA:
             charger.raised_at_ns = at_ns
             charger.has_raised = True
@@ -91,6 +90,7 @@ cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) n
     raise_ceiling(charger, row.rated_mA)
     charger.is_armed = True
     charger.is_silent = False
+    charger.is_overdue = False
     charger.setpoint_mA = min(setpoint_mA, row.failsafe_mA) if has_setpoint else 0
     charger.setpoint_mA = charger.setpoint_mA // row.step_mA * row.step_mA
     if charger.setpoint_mA < row.min_mA:
@@ -136,7 +136,7 @@ cdef void judge_sample(
     cdef int64_t since_ns = at_ns - charger.acknowledged_at_ns
     if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
         charger.has_seen_above = True
-        charger.is_overdue = since_ns >= follow_ns(law, i)
+        charger.is_overdue = charger.is_overdue or since_ns >= follow_ns(law, i)
     elif charger.has_seen_above and is_at(charger.setpoint_mA, highest_mA):
         prove(charger)
     elif since_ns >= follow_ns(law, i) + law.site.tuning.car_follow_ns:

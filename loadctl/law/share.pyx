@@ -102,7 +102,7 @@ cdef void raise_tier(law_t *law, int32_t first, int32_t end) noexcept nogil:
             start(law, law.starts[start_i])
         elif c == NONE or is_stop_next(law, law.stops[stop_i], c):
             i = law.stops[stop_i]
-            freeze(law, i, <int64_t>law.charger_rows[i].max_mA * FX_ONE, NONE)
+            freeze(law, i, <int64_t>law.most_mA[i] * FX_ONE, NONE)
             n_frozen += 1
         else:
             n_frozen += freeze_all_at(law, c, first, end)
@@ -113,10 +113,10 @@ cdef void insert_by(law_t *law, int32_t *order, int32_t n, int32_t i, bint by_ma
     cdef int32_t k = n
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef charger_row_t *other
-    cdef int64_t other_mA, at_mA = row.max_mA if by_max else row.min_mA
+    cdef int64_t other_mA, at_mA = law.most_mA[i] if by_max else row.min_mA
     while k > 0:
         other = &law.charger_rows[order[k - 1]]
-        other_mA = other.max_mA if by_max else other.min_mA
+        other_mA = law.most_mA[order[k - 1]] if by_max else other.min_mA
         if other_mA * row.weight <= at_mA * other.weight:
             break
         order[k] = order[k - 1]
@@ -153,13 +153,13 @@ cdef bint is_start_next(law_t *law, int32_t i, int32_t stop, int32_t c) noexcept
     """Starts come first among equals: what starts at a full limit is then frozen at its minimum."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef charger_row_t *stop_row = &law.charger_rows[stop]
-    if (<int64_t>row.min_mA) * stop_row.weight > (<int64_t>stop_row.max_mA) * row.weight:
+    if <int64_t>row.min_mA * stop_row.weight > <int64_t>law.most_mA[stop] * row.weight:
         return False
     return c == NONE or is_level_before(law, row.min_mA, row.weight, c)
 
 
 cdef bint is_stop_next(law_t *law, int32_t i, int32_t c) noexcept nogil:
-    return is_level_before(law, law.charger_rows[i].max_mA, law.charger_rows[i].weight, c)
+    return is_level_before(law, law.most_mA[i], law.charger_rows[i].weight, c)
 
 
 cdef void start(law_t *law, int32_t i) noexcept nogil:
@@ -234,7 +234,7 @@ cdef void hand_out_crumbs(law_t *law, int32_t first, int32_t end) noexcept nogil
         for k in range(n_open):
             i = law.order[k]
             law.blocked_by[i] = blocker(law, i)
-            if law.blocked_by[i] == NONE and law.x_mA[i] < law.charger_rows[i].max_mA:
+            if law.blocked_by[i] == NONE and law.x_mA[i] < law.most_mA[i]:
                 take_step(law, i, 1)
                 law.order[n_left] = i
                 n_left += 1
@@ -259,7 +259,7 @@ cdef int64_t whole_rounds(law_t *law, int32_t n_open) noexcept nogil:
     for k in range(n_open):
         i = law.order[k]
         row = &law.charger_rows[i]
-        rounds = min(rounds, (row.max_mA - law.x_mA[i]) // row.step_mA)
+        rounds = min(rounds, (law.most_mA[i] - law.x_mA[i]) // row.step_mA)
         for m in range(row.n_members):
             member = &law.members[row.first_member + m]
             fits = law.used_mA[member.limit_i] // law.slope[member.limit_i]
@@ -288,7 +288,7 @@ cdef int32_t blocker(law_t *law, int32_t i) noexcept nogil:
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef member_t *member
     cdef int32_t k, worst = NONE
-    if law.x_mA[i] >= row.max_mA:
+    if law.x_mA[i] >= law.most_mA[i]:
         return NONE
     for k in range(row.n_members):
         member = &law.members[row.first_member + k]

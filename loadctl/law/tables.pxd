@@ -112,6 +112,7 @@ ctypedef struct law_t:
     int32_t *blocked_low_by     # ... in the share by the lowest background
     int32_t *refused_by         # limit that has no room for its minimum, or NONE
     int32_t *phase_of_share     # share: waiting, rising, frozen
+    int32_t *most_mA            # its maximum, or what it is held to
     int32_t *is_in              # admitted, or asking, for the rule at work
     int32_t *order
     int32_t *starts

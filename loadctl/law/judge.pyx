@@ -9,11 +9,12 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.admit cimport fullest
 from loadctl.law.draws cimport has_fresh_draw
+from loadctl.law.estimate cimport SOURCE_METER
 from loadctl.law.layout cimport N_KINDS, charger_t
 from loadctl.law.limits cimport add_to, cap_mA, clear
 from loadctl.law.order cimport ACTION_GIVE, ACTION_NONE, ACTION_PROBE
 from loadctl.law.reason cimport WAITS_FOR_PROOF, explain_limit
-from loadctl.law.tables cimport NONE, charger_row_t, law_t, member_t
+from loadctl.law.tables cimport N_LOAD_KINDS, NONE, charger_row_t, law_t, member_t
 
 
 cdef void fill_reserves(law_t *law) noexcept nogil:
@@ -157,8 +158,16 @@ cdef bint is_worth_a_look(law_t *law, int32_t i) noexcept nogil:
     for k in range(row.n_members):
         limit_i = law.members[row.first_member + k].limit_i
         if law.late_mA[limit_i] > 0 and law.used_mA[limit_i] > law.cap_high_mA[limit_i]:
-            return True
+            if charger.is_unproven or is_measured(law, limit_i):
+                return True
     return is_overloaded(law, row)
+
+
+cdef bint is_measured(law_t *law, int32_t limit_i) noexcept nogil:
+    """True where a sample tells background from draw: limits with background, and a meter now."""
+    if limit_i % N_KINDS >= N_LOAD_KINDS:
+        return False
+    return law.circuits[limit_i // N_KINDS].source == SOURCE_METER
 
 
 cdef bint is_overloaded(law_t *law, charger_row_t *row) noexcept nogil:

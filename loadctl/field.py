@@ -279,7 +279,9 @@ class Field:
         return results
 
     def _note_left(self, result: WriteResult) -> None:
-        if result.code is not Code.NOT_SENT:
+        if result.code is Code.NOT_SENT:
+            self.gate.held_back(result.who)
+        else:
             self.gate.left(result.who, result.setpoint_mA)
 
     def _tell_refreshes(self) -> None:

@@ -23,6 +23,7 @@ class Gate:
         self.circuits = tables.circuits
         self.chargers = tables.chargers
         self.told_mA: list[int | None] = [None] * len(self.chargers)
+        self.before_mA = list(self.told_mA)  # before the last decrease that was let through
         self.above = [_path_to_root(tables, row.circuit) for row in self.chargers]
         self.close()
 
@@ -43,7 +44,7 @@ class Gate:
 
     def found(self, charger_i: int, setpoint_mA: int) -> None:
         """This is the setpoint that was read back from the charger's own register."""
-        self.told_mA[charger_i] = setpoint_mA
+        self.told_mA[charger_i] = self.before_mA[charger_i] = setpoint_mA
 
     def allows(self, charger_i: int, setpoint_mA: int) -> bool:
         """Whether this frame may leave; a raise that may counts from here on in this scan."""
@@ -51,6 +52,7 @@ class Gate:
             return False
         told_mA = self.told_mA[charger_i]
         if setpoint_mA == 0 or (told_mA is not None and setpoint_mA <= told_mA):
+            self.before_mA[charger_i] = told_mA
             self.told_mA[charger_i] = setpoint_mA
             return True
         if not self.is_open:
@@ -65,7 +67,11 @@ class Gate:
 
     def left(self, charger_i: int, setpoint_mA: int) -> None:
         """This frame was on the wire, whatever became of it."""
-        self.told_mA[charger_i] = setpoint_mA
+        self.told_mA[charger_i] = self.before_mA[charger_i] = setpoint_mA
+
+    def held_back(self, charger_i: int) -> None:
+        """The frame that was let through never left: the charger has what it had before."""
+        self.told_mA[charger_i] = self.before_mA[charger_i]
 
     def _is_in_table(self, charger_i: int, setpoint_mA: int) -> bool:
         if not 0 <= charger_i < len(self.chargers) or self.chargers[charger_i].is_isolated:

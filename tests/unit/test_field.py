@@ -10,6 +10,7 @@ import pytest
 
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
+from hw.wire import Code, Reply
 from loadctl.events import Event
 from loadctl.field import ThreadRunner
 from loadctl.modes import RUN
@@ -298,6 +299,36 @@ def test_field_bring_down_tries_again_and_names_who_does_not_acknowledge(rig: Vi
     assert rig.scan.bring_down() == ["bay1"]
     counts = Counter(f.address for f in rig.tap.setpoints(since_ns))
     assert counts == {BAY1: 3, BAY2: 1}
+
+
+def cut_off(rig: VirtualRig, span_ns: int) -> None:
+    """The cable is out: nothing is sent, and the meter's circuit turns static at 20 A."""
+    wire = rig.site.wires[0]
+    transact = wire.transact
+    wire.transact = lambda exchange, patience, deadline_ns: Reply(
+        Code.NOT_SENT, b"", 0, wire.now_ns(), wire.now_ns()
+    )
+    rig.run_for(span_ns)
+    wire.transact = transact
+
+
+def test_field_takes_that_never_left_do_not_stop_the_refreshes(rig: VirtualRig) -> None:
+    cut_off(rig, 5 * S_ns)
+    back_ns = rig.clock.now_ns()
+    rig.run_for(60 * S_ns)
+    assert rig.snapshot()["scan"]["gate_drops"] == 0
+    assert rig.setpoints_mA() == [13_500, 13_500]
+    for address in (BAY1, BAY2):
+        times_ns = [f.at_ns for f in rig.tap.setpoints(back_ns, address)]
+        gaps_ns = [b - a for a, b in itertools.pairwise([back_ns, *times_ns])]
+        assert max(gaps_ns) < 10 * S_ns
+
+
+def test_field_takes_that_never_left_do_not_stop_the_way_out(rig: VirtualRig) -> None:
+    cut_off(rig, 5 * S_ns)
+    since_ns = rig.clock.now_ns()
+    assert rig.scan.bring_down() == []
+    assert {f.address: f.value for f in rig.tap.setpoints(since_ns)} == {11: 60, 12: 60}
 
 
 def test_field_bring_down_leaves_a_charger_of_unknown_setpoint_alone(tmp_path: Path) -> None:

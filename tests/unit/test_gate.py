@@ -102,6 +102,24 @@ def test_gate_decrease_counts_at_once_even_when_not_reported() -> None:
     assert gate.allows(0, 10_000) is False
 
 
+def test_gate_decrease_that_never_left_is_taken_back() -> None:
+    gate = gate_at(two_chargers(), [10_000, 10_000], [NOTHING])
+    assert gate.allows(0, 6_000) is True
+    gate.held_back(0)
+    gate.close()
+    assert gate.allows(0, 10_000) is True
+    assert gate.allows(0, 10_100) is False
+
+
+def test_gate_raise_that_never_left_is_not_what_the_charger_was_told() -> None:
+    gate = gate_at(two_chargers(), [6_000, 6_000], [NOTHING])
+    assert gate.allows(0, 10_000) is True
+    gate.held_back(0)
+    gate.close()
+    assert gate.allows(0, 6_000) is True
+    assert gate.allows(0, 10_000) is False
+
+
 def test_gate_unknown_background_lets_no_raise_through() -> None:
     gate = gate_at(two_chargers(), [6_000, 6_000], [None])
     assert gate.allows(0, 6_100) is False

@@ -324,8 +324,11 @@ def test_field_takes_that_never_left_do_not_stop_the_refreshes(rig: VirtualRig) 
         assert max(gaps_ns) < 10 * S_ns
 
 
-def test_field_takes_that_never_left_do_not_stop_the_way_out(rig: VirtualRig) -> None:
+def test_field_pauses_that_never_left_do_not_stop_the_way_out(tmp_path: Path) -> None:
+    rig = rig_of(tmp_path, tables=sim_sites.metered_site(2, background_mA=(31_000,) * 3))
+    rig.run_for(SETTLED_ns)
     cut_off(rig, 5 * S_ns)
+    assert rig.core.charger(0)["grant_mA"] == 0
     since_ns = rig.clock.now_ns()
     assert rig.scan.bring_down() == []
     assert {f.address: f.value for f in rig.tap.setpoints(since_ns)} == {11: 60, 12: 60}

@@ -11,8 +11,8 @@ from loadctl.law.limits cimport add_to, clear
 from loadctl.law.ramp cimport raise_mA
 from loadctl.law.reason cimport (
     CONTROLLER_MODE, DOES_NOT_FOLLOW, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM,
-    NOT_ARMED, NOT_READY, SILENT, STATUS_UNKNOWN, WAITS_AFTER_PAUSE, explain, explain_limit,
-    explain_share,
+    NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STATUS_UNKNOWN, WAITS_AFTER_PAUSE,
+    explain, explain_limit, explain_share,
 )
 from loadctl.law.tables cimport NONE, STATE_A, charger_row_t, law_t
 
@@ -37,7 +37,10 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
             continue
         if law.site.mode != MODE_RUN and charger.action_mA > law.charger_rows[i].failsafe_mA:
             charger.action_mA = law.charger_rows[i].failsafe_mA
-        if charger.action_mA < charger.setpoint_mA or not charger.is_acknowledged:
+        if not charger.is_acknowledged:     # what became of the last one is not known: again
+            charger.action = ACTION_TAKE
+            explain(charger, NOT_ACKNOWLEDGED)
+        elif charger.action_mA < charger.setpoint_mA:
             charger.action = ACTION_TAKE
 
 

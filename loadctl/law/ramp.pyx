@@ -1,6 +1,6 @@
 """Ramp: how soon and how far a setpoint may rise to its share. Down is at once and not here.
 
-A raise waits for: the setpoint to be acknowledged, the meters of this scan, its turn after a
+A raise waits for: the meters of this scan, its turn after a
 start, the delay after a cut on a circuit phase it uses, the soft start, the deadband (or
 `trim_s` inside it), and the time between raises. How far: a budget that runs since the last
 raise, saved up until one step fits. Notes in `reason` what it waits for.
@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_KINDS, charger_t, tuning_t
 from loadctl.law.reason cimport (
-    CLOSE_ENOUGH, NOT_ACKNOWLEDGED, RAMPS_UP, STARTS_SOFTLY, WAITS_AFTER_CUT, WAITS_FOR_METER,
+    CLOSE_ENOUGH, RAMPS_UP, STARTS_SOFTLY, WAITS_AFTER_CUT, WAITS_FOR_METER,
     WAITS_FOR_TURN, explain, explain_limit,
 )
 from loadctl.law.tables cimport NONE, charger_row_t, law_t
@@ -71,9 +71,6 @@ cdef bint waits(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef charger_t *charger = &law.chargers[i]
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef int64_t pause_ns = max(law.site.tuning.raise_every_ns, row.min_change_ns)
-    if not charger.is_acknowledged:
-        explain(charger, NOT_ACKNOWLEDGED)
-        return True
     if now_ns < charger.raise_after_ns:
         explain(charger, WAITS_FOR_TURN)
         return True

@@ -138,17 +138,17 @@ def test_never_pause_does_not_outrank_a_limit() -> None:
 
 
 def test_held_peak_keeps_a_new_car_out_but_pauses_nobody() -> None:
-    tables = garage(16000, [charger("a"), charger("b")], peak_hold_ns=20 * NS_PER_S)
+    tables = garage(16000, [charger("a"), charger("b")], peak_hold_ns=60 * NS_PER_S)
     bench = Bench(tables)
     bench.states[1] = "A"
     bench.settle_in(0, 60)
-    bench.loads_mA = [16000]
-    bench.draws_mA = [5000] * 2
-    bench.states[1] = "C"
+    assert bench.setpoints_mA == [16000, 0]
     bench.settle_in(9000, 1)
-    bench.settle_in(0, 4)
-    assert bench.setpoints_mA[1] == 0
-    assert bench.setpoints_mA[0] >= 6000
+    bench.states[1] = "C"
+    bench.settle_in(0, 40)
+    assert bench.setpoints_mA == [7000, 0]
+    bench.settle_in(0, 40)
+    assert bench.setpoints_mA == [8000, 8000]
 
 
 def test_room_is_made_for_a_new_car_when_others_hold_more_than_their_share() -> None:
@@ -159,3 +159,15 @@ def test_room_is_made_for_a_new_car_when_others_hold_more_than_their_share() -> 
     bench.states[1] = "C"
     bench.settle_in(0, 30)
     assert bench.setpoints_mA == [12000, 12000]
+
+
+def test_room_is_made_where_a_draw_is_not_measured_and_counts_as_background() -> None:
+    """a draws 16 A that nobody sees: as background and as reserve they would fill 32 A for ever."""
+    rows = [charger(name, has_measured_current=False) for name in "ab"]
+    bench = Bench(garage(32000, rows))
+    bench.states[1] = "A"
+    bench.settle_in(0, 60)
+    assert bench.setpoints_mA == [16000, 0]
+    bench.states[1] = "C"
+    bench.settle_in(0, 60)
+    assert min(bench.setpoints_mA) >= 6000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from loadctl.law.reason import Reason
 
 from loadctl.tables import Tables
 from tests.support.core_bench import Bench
@@ -129,6 +130,18 @@ def test_meter_within_the_margin_is_no_excess_but_the_cut_keeps_the_margin() -> 
     assert bench.scan().takes == {0: 15000}
 
 
+def test_excess_beside_cars_that_take_less_keeps_the_margin_too() -> None:
+    main = circuit("main", 100000, is_dynamic=True, meter=0, margin_mA=2000, background_mA=40000)
+    bench = Bench(site([main], [charger(f"x{i}") for i in range(4)], [meter("grid")], **QUICK))
+    bench.settle_in(20000)
+    bench.draws_mA = [10000] * 4
+    bench.loads_mA = [20000 + 40000]
+    bench.scan(10)
+    bench.are_read = set()
+    bench.loads_mA = [60000 + 40000 + 3000]
+    assert sum(bench.scan().takes.values()) == 40000 - 3000 - 2000
+
+
 def test_power_limit_is_cut_by_the_sum_of_the_meter() -> None:
     main = circuit(
         "main", 100000, limit_W=27600, is_dynamic=True, meter=0, background_mA=40000
@@ -156,6 +169,7 @@ def test_refused_take_is_sent_again_and_keeps_its_reserve() -> None:
     bench.scan()
     assert bench.charger(0)["reserve_mA"] == 16000
     assert 0 in bench.scan().takes
+    assert bench.charger(0)["reason"] == Reason.NOT_ACKNOWLEDGED
 
 
 def test_meter_that_stays_silent_turns_its_circuit_to_the_declared_background() -> None:

@@ -189,7 +189,7 @@ def two_levels(lag_sub_ns: int = 0, declared_mA: int = 5000, **changes: Any) -> 
 
 
 def test_sub_meter_bounds_the_draw_of_unmeasured_chargers_below_it() -> None:
-    """Main reads 25 A and sub 10 A, of which it declares 5: the car draws 5 to 10 A, not 0 to 16."""
+    """Main reads 25 A, sub 10 A of which it declares 5: the car draws 5 to 10 A, not 0 to 16."""
     bench = Bench(two_levels())
     bench.loads_mA = [25000, 10000]
     bench.scan(3)

@@ -62,6 +62,17 @@ def test_give_below_the_minimum_is_dropped() -> None:
     assert bench.charger(1)["reason"] == Reason.WAITS_FOR_PROOF
 
 
+def test_gives_of_one_scan_do_not_share_the_same_room() -> None:
+    """c may still draw 16 A of 24: of two starts at 6 A only the first fits."""
+    bench = Bench(garage(24000, 3))
+    bench.states = ["A", "A", "C"]
+    bench.settle_in(0, 30)
+    assert bench.setpoints_mA == [0, 0, 16000]
+    bench.states = ["C", "C", "C"]
+    scan = bench.scan()
+    assert (scan.takes, scan.gives) == ({2: 8000}, {0: 6000})
+
+
 def test_give_keeps_to_the_limit_less_the_margin() -> None:
     bench = Bench(garage(14000, 1, {"margin_mA": 1000}))
     bench.settle_in(0, 60)

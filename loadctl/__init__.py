@@ -1,2 +1,1 @@
 """loadctl: a local load manager for EV charging on RS-485."""
-

@@ -2,7 +2,8 @@
 
 Scan, guard, plan and gate read these rows and nothing else; importing this module pulls in neither
 pydantic nor click. Rows are in file order, circuits with every parent before its children.
-Indices refer to these orders; -1 is "none". `dump` and `load` carry them to another process as JSON, unchanged.
+Indices refer to these orders; -1 is "none". `dump` and `load` carry them to another process as
+JSON, unchanged.
 """
 
 from __future__ import annotations

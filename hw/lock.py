@@ -26,14 +26,17 @@ def lock_port(url: str, lock_dir: Path) -> int:
 
     The descriptor is not inheritable; whoever hands it to a child says so there.
     """
-    path = str(lock_file_of(url, lock_dir)) if is_url(url) else url
+    try:
+        path = str(lock_file_of(url, lock_dir)) if is_url(url) else url
+    except ValueError as exc:
+        raise BusError(f"port {url}: {exc}") from exc
     flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
     if is_url(url):
         lock_dir.mkdir(parents=True, exist_ok=True)
         flags |= os.O_CREAT
     try:
         fd = os.open(path, flags, 0o644)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         raise BusError(f"port {url}: {open_error_words(exc)}") from exc
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -100,9 +100,11 @@ cdef void keep_low_shares(law_t *law) noexcept nogil:
 
 
 cdef void keep_high_shares(law_t *law) noexcept nogil:
+    """Raise only to what both shares allow: less room elsewhere can make one share larger, and what
+    is raised beyond the low share would be cut again in the next scan."""
     cdef int32_t i
     for i in range(law.n_chargers):
-        law.chargers[i].share_high_mA = law.x_mA[i]
+        law.chargers[i].share_high_mA = min(law.x_mA[i], law.chargers[i].share_low_mA)
 
 
 cdef void run_settle(law_t *law) noexcept nogil:

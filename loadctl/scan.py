@@ -102,7 +102,8 @@ class Scan:
         next grid point gives nothing."""
         next_at_ns = self.pacer.next_at_ns
         end_ns = now_ns + self.plan.give_end_ns
-        may_raise = not self.is_late and end_ns <= next_at_ns and self.mark_ns < end_ns
+        is_in_time = not self.is_late and end_ns <= next_at_ns and self.mark_ns < end_ns
+        may_raise = is_in_time and not self.must_stop
         return may_raise, min(end_ns, next_at_ns)
 
     def _keep(self, now_ns: int) -> None:

@@ -108,10 +108,20 @@ class BusTalk:
     def begin(self) -> None:
         """Forget the last scan."""
         self.wire.new_scan()
+        if not self.wire.is_open:
+            self._lose_all()
         self.busy_ns = 0
         self.was_read.clear()
         for station in self.chargers:
             station.is_written = False
+
+    def _lose_all(self) -> None:
+        """The port is gone: no message can be answered, so every charger is silent from now on."""
+        at_ns = self.wire.now_ns()
+        for station in self.chargers:
+            if not station.is_silent:
+                station.heard(Code.NO_ANSWER)
+                self.answer_results.append(AnswerResult(station.index, Code.NO_ANSWER, at_ns))
 
     # phases
 

@@ -173,9 +173,9 @@ def _setpoint_mA(told: ChargerInput, draw_mA: Phases | None) -> int:
 
 
 def _draw_mA(told: ChargerInput) -> Phases | None:
-    """The draw on terminals 1, 2, 3; the core counts those that have a wire."""
+    """The draw on terminals 1, 2, 3; the core counts those that have a wire. No car, no draw."""
     if told.current_A is None:
-        return None
+        return (0, 0, 0) if told.state == "A" else None
     missing_A = [0.0] * (N_PHASES - len(told.current_A))
     return _phases_mA([*told.current_A, *missing_A])
 

@@ -46,7 +46,7 @@ def demo(for_ns: int | None, as_json: bool, seed: int) -> None:
     """Run a simulated garage and watch loadctl share its supply. Ctrl-c ends it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="loadctl-demo-") as folder:
-        result = play(Path(folder), for_ns, None if as_json else Console(), seed)
+        result = play(Path(folder), for_ns, None if as_json else Console(markup=False), seed)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:
@@ -155,7 +155,7 @@ def outcome(last: Status, report: dict[str, Any], faults: list[str]) -> dict[str
     """One object of what happened: the scan's own counts, and what the judge saw from outside."""
     name, worst = max(
         report["circuits"].items(),
-        key=lambda item: item[1]["worst_load_A"] - item[1]["limit_A"],
+        key=lambda item: item[1]["worst_load_A"] / item[1]["limit_A"],
     )
     judged = [
         f"raise without room: {violation['charger']} to {violation['setpoint_mA']} mA"

@@ -33,6 +33,8 @@ def status(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> No
     is_running = site_dir.is_locked()
     found = StatusReader(site_dir).read(time.monotonic_ns())
     found["is_running"] = is_running
+    if not is_running:
+        found["mode"], found["is_stale"] = "not running", True
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -43,9 +45,12 @@ def status(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> No
 
 
 def show(found: Status) -> None:
-    console = Console(highlight=False)
-    for line in summary(found):
-        console.print(line)
+    console = Console(highlight=False, markup=False)
+    if found["is_running"]:
+        for line in summary(found):
+            console.print(line)
+    else:
+        console.print("NOT RUNNING; this was its last scan:")
     console.print()
     console.print(render(found, found["site"]))
     for event in found["events"]:

@@ -44,7 +44,7 @@ def circuit_bars(circuits: dict[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 1), show_header=True, header_style="dim")
     table.add_column("circuit", no_wrap=True)
     table.add_column("")
-    table.add_column("building | chargers", no_wrap=True)
+    table.add_column("building (peak held) | chargers", no_wrap=True)
     table.add_column("A", justify="right", no_wrap=True)
     table.add_column("limit", justify="right", no_wrap=True)
     for name, circuit in circuits.items():

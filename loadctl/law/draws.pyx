@@ -71,7 +71,7 @@ cdef void draw_of(
                 high_mA[0] = charger.reserve_mA if uses_phase(row, p) else 0
     elif has_draw and reading == NEWEST:
         low_mA[0] = charger.draw_mA[p]
-        high_mA[0] = max(high_mA[0], low_mA[0])
+        high_mA[0] = charger.draw_mA[p]
     elif has_draw and not charger.is_silent:
         age_ns = law.site.now_ns - charger.sample_at_ns[charger.sample_i]
         if age_ns <= law.site.tuning.peak_hold_ns:

@@ -21,6 +21,10 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
     """Decide every decrease: what the low caps demand, and what others wait for."""
     cdef charger_t *charger
     cdef int32_t i
+    clear(law, law.used_mA)
+    for i in range(law.n_chargers):
+        if law.is_in[i]:
+            add_to(law, law.used_mA, i, law.chargers[i].setpoint_mA)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         charger.action = ACTION_NONE
@@ -74,12 +78,29 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     explain_share(charger, law.blocked_by[i])
     if charger.is_overdue:
         explain(charger, DOES_NOT_FOLLOW)
-    if charger.share_low_mA < charger.setpoint_mA:
+    if charger.share_low_mA < charger.setpoint_mA and must_come_down(law, i):
         explain_share(charger, law.blocked_low_by[i])
         return charger.share_low_mA
     if charger.setpoint_mA < row.min_mA:
         return 0
     return charger.setpoint_mA
+
+
+cdef bint must_come_down(law_t *law, int32_t i) noexcept nogil:
+    """True when its own maximum or a limit that the present setpoints pass asks for it.
+
+    A share can shrink without either: when room elsewhere lets another one grow. Then nobody is cut
+    before that other one can rise (`make_room`).
+    """
+    cdef charger_row_t *row = &law.charger_rows[i]
+    cdef int32_t k, limit_i
+    if law.chargers[i].setpoint_mA > law.most_mA[i]:
+        return True
+    for k in range(row.n_members):
+        limit_i = law.members[row.first_member + k].limit_i
+        if law.used_mA[limit_i] > law.cap_low_mA[limit_i]:
+            return True
+    return False
 
 
 cdef int32_t why_no_candidate(charger_t *charger) noexcept nogil:
@@ -173,7 +194,7 @@ cdef void settle_grants(law_t *law) noexcept nogil:
         elif law.charger_rows[i].is_isolated:
             explain(charger, ISOLATED)
         elif law.refused_by[i] == NONE:
-            explain(charger, NO_CAR)
+            explain(charger, NO_CAR if charger.state <= STATE_A else NOT_READY)
         else:
             explain_limit(charger, NO_ROOM_FOR_MINIMUM, law.refused_by[i])
     sum_grants(law)

@@ -33,6 +33,7 @@ from loadctl.tables import (
 )
 from loadctl.units import (
     PHASE_NAMES,
+    A_list_from_mA,
     mA_from_A_ceil,
     mA_from_A_floor,
     ns_from_ms,
@@ -115,6 +116,24 @@ def lifted(tables: Tables, floor: Floor) -> Tables:
     """The same site with this value of [tuning] at its floor."""
     tuning = dataclasses.replace(tables.tuning, **{floor.field: floor.least_ns})
     return dataclasses.replace(tables, tuning=tuning)
+
+
+def with_backgrounds_of_children(tables: Tables) -> tuple[Tables, list[str]]:
+    """What is declared behind a circuit is behind its parent too: the higher one counts."""
+    rows, warnings = list(tables.circuits), []
+    for circuit in reversed(tables.circuits):
+        if circuit.parent < 0:
+            continue
+        child = rows[tables.circuits.index(circuit)]
+        parent = rows[circuit.parent]
+        higher_mA = _phases([*map(max, parent.background_mA, child.background_mA)])
+        if higher_mA != parent.background_mA:
+            warnings.append(
+                f"circuit.{parent.name}.background_A: counts as {A_list_from_mA(higher_mA)} A:"
+                f" circuit {child.name} behind it declares {A_list_from_mA(child.background_mA)} A"
+            )
+            rows[circuit.parent] = dataclasses.replace(parent, background_mA=higher_mA)
+    return dataclasses.replace(tables, circuits=tuple(rows)), warnings
 
 
 def parents_first(circuits: dict[str, CircuitTable]) -> list[str]:

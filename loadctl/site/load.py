@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hw.devices import DeviceMap, load_maps, parse_map
-from loadctl.site.compile import compile_site, floors, lifted
+from loadctl.site.compile import compile_site, floors, lifted, with_backgrounds_of_children
 from loadctl.site.model import (
     NAMED_TABLES,
     SINGLE_TABLES,
@@ -71,8 +71,9 @@ def load_site(path: str | Path, maps_dirs: Sequence[str | Path] = ()) -> Site:
         draft.maps,
         text,
     )
+    tables, backgrounds = with_backgrounds_of_children(tables)
     tables, warnings = _with_floors(tables)
-    return Site(path, tables, draft.maps, (*warnings, *_oddities(tables)))
+    return Site(path, tables, draft.maps, (*warnings, *backgrounds, *_oddities(tables)))
 
 
 def _single_tables(

@@ -74,6 +74,10 @@ def read_toml(path: FilePath) -> tuple[str, dict[str, Any], Problems]:
         return text, tomllib.loads(text), Problems(str(path), places)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(_toml_error_text(path, text, places, str(error))) from None
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise ConfigError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: lists or tables nested too deeply") from None
 
 
 def validate(

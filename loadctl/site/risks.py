@@ -33,7 +33,6 @@ def find_risks(tables: Tables, maps: Mapping[str, DeviceMap], tree: Tree) -> lis
     """Every warning beside the proof, one line each."""
     warnings = []
     for circuit_i, circuit in enumerate(tables.circuits):
-        warnings += _low_background(tree, circuit_i, circuit)
         warnings += _transition(tables, tree, circuit_i, circuit)
         warnings += _power_return(tables, tree, circuit_i, circuit)
         warnings += _pilot_tolerance(tables, tree, circuit_i, circuit)
@@ -105,17 +104,6 @@ def fuse_text(circuit: CircuitRow, load_mA: int) -> str:
     else:
         verdict = f"above {_percent(MAGNETIC_FROM[circuit.fuse_type])}, where it may trip at once"
     return f"{_percent(share)} of {device}, {verdict} (usual figures, not verified)"
-
-
-def _low_background(tree: Tree, circuit_i: int, circuit: CircuitRow) -> list[str]:
-    worst_mA = tree.worst_background_mA[circuit_i]
-    return [
-        f"circuit.{circuit.name}.background_A: {PHASE_NAMES[phase]}:"
-        f" {_A(circuit.background_mA[phase])} is below the {_A(worst_mA[phase])}"
-        " of a circuit behind it; the proof counts the higher"
-        for phase in range(N_PHASES)
-        if circuit.background_mA[phase] < worst_mA[phase]
-    ][:1]
 
 
 def _transition(tables: Tables, tree: Tree, circuit_i: int, circuit: CircuitRow) -> list[str]:

@@ -435,3 +435,9 @@ def test_loop_hears_itself() -> None:
     assert reply.code == Code.NO_ANSWER
     assert bus.counters(1).last_error == "no answer"
     bus.close()
+
+
+@pytest.mark.parametrize("url", ["socket://127.0.0.1:99999", "/dev/\x00x"])
+def test_lock_of_a_port_that_cannot_exist_is_a_bus_error(url: str, tmp_path: Path) -> None:
+    with pytest.raises(BusError, match=r"^port "):
+        lock_port(url, tmp_path)

@@ -10,6 +10,7 @@ import pytest
 
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
+from hw.sim.virtual import VirtualWire
 from hw.wire import Code, Reply
 from loadctl.events import Event
 from loadctl.field import ThreadRunner
@@ -370,3 +371,21 @@ def test_thread_runner_error_of_a_job_is_raised_after_all_are_done() -> None:
     runner.run([lambda: done.append(2), lambda: done.append(3)])  # it still works
     assert sorted(done) == [1, 2, 3]
     runner.close()
+
+
+def test_field_closed_port_makes_all_its_chargers_silent_at_once(
+    rig: VirtualRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody answers on a port that is gone: the watchdogs behind it run all the same."""
+    monkeypatch.setattr(VirtualWire, "is_open", property(lambda wire: False))
+    cut_off(rig, 500 * MS_ns)
+    assert [charger["is_silent"] for charger in rig.snapshot()["chargers"]] == [1, 1]
+    monkeypatch.undo()
+    back_ns = rig.clock.now_ns()
+    rig.run_for(5 * S_ns)
+    for address in (BAY1, BAY2):
+        first = rig.tap.since(back_ns, address)[0]
+        assert (first.is_setpoint, first.value) == (True, 60)
+        assert (3, FALLBACK_REGISTER) in [
+            (f.function, f.register) for f in rig.tap.since(back_ns, address)
+        ]

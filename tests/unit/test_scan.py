@@ -295,3 +295,10 @@ def test_scan_told_to_stop_finishes_its_pass_and_brings_everyone_down(
     assert seen["scan"]["mode"] == 3
     assert capsys.readouterr().err == "bay2: failsafe current not acknowledged\n"
     assert rig.events(Event.STOPPED)[0]["first"] == 1
+
+
+def test_scan_told_to_stop_raises_nothing_any_more(tmp_path: Path) -> None:
+    rig = settled(tmp_path)
+    assert rig.scan._give_terms(rig.clock.now_ns())[0] is True
+    rig.scan.must_stop = True
+    assert rig.scan._give_terms(rig.clock.now_ns())[0] is False

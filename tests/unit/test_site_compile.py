@@ -260,3 +260,13 @@ def test_compile_hash_follows_the_file_and_the_maps_in_use(tmp_path: Path) -> No
 def test_compile_tables_go_to_another_process_and_back_unchanged(tmp_path: Path) -> None:
     rows = site_of(tmp_path, EVERY_KEY).tables
     assert tables.load(tables.dump(rows)) == rows
+
+
+def test_compile_background_of_a_child_counts_in_its_parent(tmp_path: Path) -> None:
+    text = in_table("circuit.garage", ("background_A = 0", "background_A = [0, 45, 0]"))
+    site = site_of(tmp_path, text)
+    assert site.tables.circuits[0].background_mA == (40_000, 45_000, 40_000)
+    assert site.warnings[0] == (
+        "circuit.main.background_A: counts as [40.0, 45.0, 40.0] A: circuit garage behind it"
+        " declares [0.0, 45.0, 0.0] A"
+    )

@@ -191,3 +191,17 @@ def test_site_with_a_line_break_in_a_value_still_gives_one_line(tmp_path: Path) 
     assert refused.value.lines == (
         f'{path}:24: meter.grid.bus: there is no bus "rs\\n485"; the nearest is "rs485"',
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("9" * 5000, "Exceeds the limit (4300 digits)"), ("[" * 5000, "nested too deeply")],
+)
+def test_site_that_python_cannot_hold_is_one_line(tmp_path: Path, value: str, words: str) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(f"[circuit.main]\nlimit_A = {value}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+    (line,) = caught.value.lines
+    assert line.startswith(f"{path}: ")
+    assert words in line

@@ -202,3 +202,33 @@ def test_whatif_snapshot_that_is_not_there_gives_its_path(tmp_path: Path) -> Non
         CliRunner().invoke(
             cli, ["whatif", str(site), str(tmp_path / "nope.toml")], catch_exceptions=False
         )
+
+
+def test_whatif_measured_draw_is_the_draw_whatever_a_sub_meter_reads(tmp_path: Path) -> None:
+    """A sub-meter above its declared background shows building, not a car measured at 0."""
+    site = (
+        GARAGE.replace('mode = "static"', 'mode = "dynamic"\nmeter = "wing"')
+        + """
+[meter.wing]
+bus = "rs485"
+model = "reference-meter"
+address = 9
+"""
+    )
+    snapshot = """
+[meter.grid]
+current_A = 20
+[meter.wing]
+current_A = 20
+[charger.bay1]
+state = "B"
+current_A = [0, 0, 0]
+setpoint_A = 16
+"""
+    circuits = answer(tmp_path, snapshot, site)["circuits"]
+    assert circuits["main"]["background_A"] == [20.0, 20.0, 20.0]
+
+
+def test_whatif_charger_with_a_fault_says_so(tmp_path: Path) -> None:
+    snapshot = IDLE_METER + '[charger.bay1]\nstate = "F"\n'
+    assert answer(tmp_path, snapshot)["chargers"]["bay1"]["reason"] == "charger reports a fault"

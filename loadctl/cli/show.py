@@ -34,7 +34,9 @@ def status(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> No
     found = StatusReader(site_dir).read(time.monotonic_ns())
     found["is_running"] = is_running
     if not is_running:
-        found["mode"], found["is_stale"] = "not running", True
+        found["is_stale"] = True
+        if found["mode"] != "stop":  # it was killed: whatever it did last, it does no more
+            found["mode"] = "not running"
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -148,7 +148,7 @@ def test_scan_that_was_killed_leaves_its_last_whole_scan_and_its_locks_free(
     assert done.returncode == 5
     after = json.loads(done.stdout)
     assert after["scan"]["scans"] >= before["scan"]["scans"]
-    assert (after["mode"], after["is_running"]) == ("run", False)
+    assert (after["mode"], after["is_running"]) == ("not running", False)
     assert setpoints_A(after) >= [6, 6]
     again = subprocess.Popen(
         [*LOADCTL, "run", str(running.site_path), "--runtime-dir", str(running.runtime_dir)],

@@ -12,7 +12,7 @@ from typing import Protocol
 from loadctl._core import Core
 from loadctl.errors import CoreFault
 from loadctl.events import Event
-from loadctl.field import Field
+from loadctl.field import Field, GuardSide, NoGuard
 from loadctl.image import SPANS, Writer
 from loadctl.modes import START, STOP, Modes
 from loadctl.pacer import Pacer
@@ -35,7 +35,14 @@ class Scan:
     """One site. `run` paces `step`."""
 
     def __init__(
-        self, field: Field, core: Core, image: Writer, clock: ScanClock, pacer: Pacer, modes: Modes
+        self,
+        field: Field,
+        core: Core,
+        image: Writer,
+        clock: ScanClock,
+        pacer: Pacer,
+        modes: Modes,
+        guarded: GuardSide | None = None,
     ) -> None:
         self.field = field
         self.core = core
@@ -43,6 +50,8 @@ class Scan:
         self.clock = clock
         self.pacer = pacer
         self.modes = modes
+        self.guarded: GuardSide = guarded or NoGuard()
+        self.gone_words = ""  # why the guard is not there any more
         self.plan = field.plan
         self.scans = self.missed = self.skipped = 0
         self.is_late = False  # this scan began a period late or later
@@ -72,8 +81,8 @@ class Scan:
         self._keep(now_ns)  # only here: a completed pass is the only proof of life
 
     def run(self) -> None:
-        """Pass after pass on the grid, until told to stop."""
-        while not self.must_stop:
+        """Pass after pass on the grid, until told to stop or left without a guard."""
+        while not self.must_stop and not self.gone_words:
             self.run_once()
 
     def run_once(self) -> None:
@@ -85,6 +94,10 @@ class Scan:
         self.is_late = late.n_missed > 0
         self.image.span(WAKE, max(0, woke_at_ns - grid_at_ns))
         self.mark_ns = woke_at_ns
+        self.gone_words = self.guarded.gone(woke_at_ns)
+        if self.gone_words:
+            return  # the guard's silence is known in time only if nothing is done before
+        self.guarded.ports()
         self._note_suspend(woke_at_ns)
         self.step(woke_at_ns)
 
@@ -120,6 +133,7 @@ class Scan:
         self.image.publish(ended_at_ns)
         if not is_overrun:
             self.image.beat()
+            self.guarded.beat()
 
     def _count(self, n_missed: int, n_skipped: int, at_ns: int) -> None:
         self.missed += n_missed

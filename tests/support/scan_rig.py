@@ -46,6 +46,47 @@ class RigClock:
         return self.clock.now_ns()
 
 
+class FakeGuarded:
+    """A guard's side that writes down what it is told; what it says back is set by the test."""
+
+    def __init__(self) -> None:
+        self.n_beats = 0
+        self.gone_words = ""
+        self.told: dict[int, int] = {}  # by charger
+        self.tells: list[tuple[int, int]] = []  # in order
+        self.failsafe_mA: dict[int, int] = {}
+        self.starved: set[int] = set()
+        self.seen_mA: dict[int, tuple[int, int, int]] = {}  # by circuit
+
+    def beat(self) -> None:
+        self.n_beats += 1
+
+    def gone(self, now_ns: int) -> str:
+        return self.gone_words
+
+    def tell(self, charger_i: int, setpoint_mA: int) -> None:
+        self.told[charger_i] = setpoint_mA
+        self.tells.append((charger_i, setpoint_mA))
+
+    def told_mA(self, charger_i: int) -> int | None:
+        return self.told.get(charger_i)
+
+    def set_failsafe(self, charger_i: int, failsafe_mA: int) -> None:
+        self.failsafe_mA[charger_i] = failsafe_mA
+
+    def set_starved(self, charger_i: int, is_starved: bool) -> None:
+        (self.starved.add if is_starved else self.starved.discard)(charger_i)
+
+    def set_seen_background(self, circuit_i: int, seen_mA: tuple[int, int, int]) -> None:
+        self.seen_mA[circuit_i] = seen_mA
+
+    def seen_background_mA(self, circuit_i: int) -> tuple[int, int, int] | None:
+        return self.seen_mA.get(circuit_i)
+
+    def ports(self) -> None:
+        pass
+
+
 class Frame(NamedTuple):
     """One whole request as a device would hear it."""
 
@@ -89,8 +130,15 @@ class Wiretap:
 class VirtualRig:
     """A whole scan on simulated buses in virtual time: real core, gate, plan, image and bytes."""
 
-    def __init__(self, tables: Tables, scenario: Scenario, directory: Path) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        scenario: Scenario,
+        directory: Path,
+        guarded: FakeGuarded | None = None,
+    ) -> None:
         self.tables = tables
+        self.guarded = guarded or FakeGuarded()
         self.site = VirtualSite(tables, scenario, START_ns)
         self.taps = [Wiretap(line.faults) for line in self.site.lines]
         for line, tap in zip(self.site.lines, self.taps, strict=True):
@@ -122,10 +170,19 @@ class VirtualRig:
             self.core,
             self.gate,
             self.image,
+            self.guarded,
         )
         self.pacer = Pacer(tables.site.period_ns, START_ns)
         self.modes = Modes(tables.site.missed_limit, tables.tuning.healthy_scans)
-        self.scan = Scan(self.field, self.core, self.image, self.clock, self.pacer, self.modes)
+        self.scan = Scan(
+            self.field,
+            self.core,
+            self.image,
+            self.clock,
+            self.pacer,
+            self.modes,
+            self.guarded,
+        )
 
     def pass_one(self) -> None:
         """One pass of the loop, with its wake."""

@@ -221,6 +221,30 @@ def test_scan_missed_limit_overruns_are_failsafe_and_healthy_scans_lead_out(
     assert rig.site.violations() == []
 
 
+# the guard
+
+
+def test_scan_beats_once_for_each_good_pass(tmp_path: Path) -> None:
+    rig = settled(tmp_path)
+    assert rig.guarded.n_beats == SETTLED_ns // PERIOD_ns
+    rig.clock.stalls[rig.pacer.grid_at_ns + rig.plan.give_at_ns] = PERIOD_ns
+    rig.pass_one()
+    assert rig.guarded.n_beats == SETTLED_ns // PERIOD_ns  # an overrun is no proof of life
+
+
+def test_scan_whose_guard_is_gone_ends_without_another_pass_and_brings_everyone_down(
+    tmp_path: Path,
+) -> None:
+    rig = settled(tmp_path)
+    assert min(rig.setpoints_mA()) > 6_000
+    scans, since_ns = rig.scan.scans, rig.clock.now_ns()
+    rig.guarded.gone_words = "the guard is silent for 1.4 s"
+    drive(rig.scan)
+    assert rig.scan.gone_words == "the guard is silent for 1.4 s"
+    assert rig.scan.scans == scans
+    assert {f.address: f.value for f in rig.tap.since(since_ns)} == {11: 60, 12: 60}
+
+
 # sleep
 
 

@@ -19,10 +19,11 @@ from loadctl._core import Core
 from loadctl.arming import Stage
 from loadctl.events import Event
 from loadctl.gate import Gate
+from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import Writer
 from loadctl.plan import Plan
 from loadctl.stations import ChargerStation, MeterStation
-from loadctl.tables import Phases, Tables
+from loadctl.tables import Tables
 from loadctl.talk import BusTalk, FieldWire, Order, WriteResult
 
 STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
@@ -75,56 +76,6 @@ class ThreadRunner:
                 self._done.put(None)
 
 
-class GuardSide(Protocol):
-    """What the scan tells its guard and learns from it; `loadctl/guarded.py` has the real one."""
-
-    def beat(self) -> None: ...
-    def gone(self, now_ns: int) -> str:
-        """Empty while the guard is well, else one line why it is not."""
-        ...
-
-    def tell(self, charger_i: int, setpoint_mA: int) -> None: ...
-    def told_mA(self, charger_i: int) -> int | None: ...
-    def set_failsafe(self, charger_i: int, failsafe_mA: int) -> None: ...
-    def set_starved(self, charger_i: int, is_starved: bool) -> None: ...
-    def set_seen_background(self, circuit_i: int, seen_mA: Phases) -> None: ...
-    def seen_background_mA(self, circuit_i: int) -> Phases | None: ...
-    def ports(self) -> None:
-        """Hand new descriptors of ports on to their buses; never waits."""
-        ...
-
-
-class NoGuard:
-    """Nobody watches this scan: a rig, or a scan that was started by itself."""
-
-    def beat(self) -> None:
-        pass
-
-    def gone(self, now_ns: int) -> str:
-        return ""
-
-    def tell(self, charger_i: int, setpoint_mA: int) -> None:
-        pass
-
-    def told_mA(self, charger_i: int) -> int | None:
-        return None
-
-    def set_failsafe(self, charger_i: int, failsafe_mA: int) -> None:
-        pass
-
-    def set_starved(self, charger_i: int, is_starved: bool) -> None:
-        pass
-
-    def set_seen_background(self, circuit_i: int, seen_mA: Phases) -> None:
-        pass
-
-    def seen_background_mA(self, circuit_i: int) -> Phases | None:
-        return None
-
-    def ports(self) -> None:
-        pass
-
-
 class Field:
     """All buses of a site. `base_ns` of a scan is the time that its deadlines count from."""
 
@@ -164,6 +115,7 @@ class Field:
                 [station for station in self.meters if station.row.bus == bus_i],
                 [station for station in self.chargers if station.row.bus == bus_i],
                 image,
+                self.guarded,
             )
             for bus_i, wire in enumerate(wires)
         ]

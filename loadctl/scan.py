@@ -12,7 +12,8 @@ from typing import Protocol
 from loadctl._core import Core
 from loadctl.errors import CoreFault
 from loadctl.events import Event
-from loadctl.field import Field, GuardSide, NoGuard
+from loadctl.field import Field
+from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import SPANS, Writer
 from loadctl.modes import START, STOP, Modes
 from loadctl.pacer import Pacer

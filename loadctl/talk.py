@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from hw.devices import ChargerValues, MeterValues, decode_charger, decode_meter
 from hw.wire import Code, Exchange, Line, Reply, Wire
 from loadctl.events import Event
+from loadctl.guardside import GuardSide
 from loadctl.image import Writer
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.units import NS_PER_US
@@ -81,6 +82,7 @@ class BusTalk:
         meters: list[MeterStation],
         chargers: list[ChargerStation],
         image: Writer,
+        guarded: GuardSide,
     ) -> None:
         self.wire = wire
         self.line = line
@@ -88,6 +90,7 @@ class BusTalk:
         self.meters = meters
         self.chargers = [station for station in chargers if not station.row.is_isolated]
         self.image = image
+        self.guarded = guarded
         self.next_status_i = 0
         self.next_probe_i = 0
         self.free_at_ns: dict[int, int] = {}  # by address: when its own gap is over
@@ -213,8 +216,16 @@ class BusTalk:
         return payloads, reply
 
     def _write(self, order: Order) -> WriteResult:
+        """A decrease is told to the guard before its frame leaves, a raise once acknowledged."""
         station = order.station
+        before_mA = station.sent_mA
+        if before_mA is None or order.setpoint_mA < before_mA:
+            self.guarded.tell(station.index, order.setpoint_mA)
         reply = self._transact(station, order.exchange)
+        if reply.code is Code.GOOD:
+            self.guarded.tell(station.index, order.setpoint_mA)
+        elif reply.code is Code.NOT_SENT and before_mA is not None:
+            self.guarded.tell(station.index, before_mA)  # it still has that
         if reply.code is not Code.NOT_SENT:
             station.wrote(order.setpoint_mA, reply.code, reply.ended_at_ns)
             station.heard(reply.code)

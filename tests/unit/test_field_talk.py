@@ -14,7 +14,7 @@ from loadctl.image import SIZES, Reader, Writer
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.talk import BusTalk, Order
 from tests.support.builders import make_bus, make_charger, make_meter, shipped_map
-from tests.support.scan_rig import MS_ns, S_ns
+from tests.support.scan_rig import FakeGuarded, MS_ns, S_ns
 
 LINE = Line(19_200, "8E1")
 GAP_ns = 100 * MS_ns
@@ -81,7 +81,10 @@ class Bench:
             )
             for i in range(n_chargers)
         ]
-        self.talk = BusTalk(self.wire, LINE, n_chargers, meters, self.chargers, self.image)
+        self.guarded = FakeGuarded()
+        self.talk = BusTalk(
+            self.wire, LINE, n_chargers, meters, self.chargers, self.image, self.guarded
+        )
         self.talk.deadline_ns = 10**12
 
     def order(self, charger_i: int, setpoint_mA: int) -> Order:
@@ -160,7 +163,8 @@ def test_talk_isolated_charger_is_never_talked_to(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 2)
     row = replace(bench.chargers[0].row, is_isolated=True)
     station = ChargerStation(0, 0, row, charger_map(), BUS)
-    talk = BusTalk(bench.wire, LINE, 2, [], [station, bench.chargers[1]], bench.image)
+    stations = [station, bench.chargers[1]]
+    talk = BusTalk(bench.wire, LINE, 2, [], stations, bench.image, bench.guarded)
     talk.deadline_ns = 10**12
     for phase in (talk.read, talk.take, talk.look, talk.give):
         phase()
@@ -251,6 +255,47 @@ def test_talk_decrease_counts_when_sent_and_a_raise_when_acknowledged(tmp_path: 
         bench.talk.orders.append(bench.order(0, setpoint_mA))
         bench.talk.send()
         assert station.sent_mA == sent_mA
+
+
+@pytest.mark.parametrize(
+    ("setpoint_mA", "code", "before_frame", "after_frame"),
+    [
+        (8_000, GOOD, [8_000], [8_000]),
+        (8_000, LOST, [8_000], []),
+        (8_000, Code.REFUSED, [8_000], []),
+        (12_000, GOOD, [], [12_000]),
+        (12_000, LOST, [], []),
+        (12_000, Code.REFUSED, [], []),
+        (10_000, GOOD, [], [10_000]),
+    ],
+)
+def test_talk_guard_is_told_decreases_before_their_frame_and_raises_after_their_answer(
+    tmp_path: Path, setpoint_mA: int, code: Code, before_frame: list[int], after_frame: list[int]
+) -> None:
+    bench = Bench(tmp_path, 1)
+    bench.chargers[0].sent_mA = 10_000
+    told_at_frame: list[list[tuple[int, int]]] = []
+
+    def answer(exchange: Exchange) -> tuple[Code, bytes]:
+        told_at_frame.append(list(bench.guarded.tells))
+        return code, b""
+
+    bench.wire.answer = answer
+    bench.talk.orders.append(bench.order(0, setpoint_mA))
+    bench.talk.send()
+    assert told_at_frame == [[(0, mA) for mA in before_frame]]
+    assert bench.guarded.tells == [(0, mA) for mA in before_frame + after_frame]
+
+
+def test_talk_guard_is_told_what_the_charger_still_has_when_a_decrease_never_left(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, 1)
+    bench.chargers[0].sent_mA = 10_000
+    bench.talk.deadline_ns = 0
+    bench.talk.orders.append(bench.order(0, 6_000))
+    bench.talk.send()
+    assert bench.guarded.told == {0: 10_000}
 
 
 @pytest.mark.parametrize("code", [LOST, BAD])

@@ -120,6 +120,15 @@ class Field:
             for bus_i, wire in enumerate(wires)
         ]
 
+    def take_over(self) -> None:
+        """Begin with what is known from before this process: setpoints that chargers were told."""
+        for station in self.chargers:
+            told_mA = self.guarded.told_mA(station.index)
+            if told_mA is not None and not station.row.is_isolated:
+                station.sent_mA = told_mA
+                station.doubted()
+                self.gate.found(station.index, told_mA)
+
     # the phases
 
     def begin(self, base_ns: int) -> None:
@@ -137,17 +146,23 @@ class Field:
             )
         for bus in self.buses:
             bus.meter_results.clear()
+            bus.note_port()
         self._tell_statuses()
+        self._tell_answers()  # before the step: who fell silent may be on the way to its fallback
 
     def take(self) -> None:
-        """Send the core's decreases and one probe per bus, and tell it what became of each."""
+        """Send the core's decreases, first writes and one probe per bus, and tell it of each."""
         for charger_i, setpoint_mA in self.core.takes():
             if not self._order(charger_i, setpoint_mA):
                 self.core.take_done(charger_i, Code.NOT_SENT, self.base_ns)
+        self._order_first_writes()
         self._order_probes()
         self._run([bus.take for bus in self.buses], self.base_ns + self.plan.take_end_ns)
         for result in self._written():
-            self.core.take_done(result.who, result.code, result.at_ns)
+            if self.chargers[result.who].was_armed:
+                self.core.take_done(result.who, result.code, result.at_ns)
+            elif result.code is not Code.NOT_SENT:
+                self.core.charger_answered(result.who, result.code, result.at_ns)
         self._tell_refreshes()
         self._tell_answers()
 
@@ -204,7 +219,7 @@ class Field:
         """
         waiting = sorted(
             (station for station in self.chargers if station.failsafe_mA is not None),
-            key=lambda station: (station.failsafe_mA or 0) - (station.sent_mA or 0),
+            key=_change_to_failsafe_mA,
         )
         for _ in range(BRING_DOWN_TRIES):
             self.begin(now_ns())
@@ -253,16 +268,29 @@ class Field:
                 order = Order(station, setpoint_mA, station.setpoint(setpoint_mA))
                 self.buses[station.row.bus].refreshes.append(order)
 
+    def _order_first_writes(self) -> None:
+        """min(last, failsafe) to each in doubt, largest decrease first, before it is armed anew.
+
+        The core knows nothing of these values: for it they are not armed.
+        """
+        in_doubt = [station for station in self.chargers if station.is_in_doubt]
+        for station in sorted(in_doubt, key=_change_to_failsafe_mA):
+            if station.failsafe_mA is not None:
+                self._order(station.index, station.failsafe_mA)
+
     def _order_probes(self) -> None:
-        """One silent charger per bus: its failsafe where it was armed, else its arming."""
+        """One silent charger per bus: its failsafe where its setpoint is known, else its arming."""
         for bus in self.buses:
             station = bus.next_probe()
             if station is None:
                 continue
-            if not station.was_armed:
+            if station.was_armed:
+                setpoint_mA = self.core.probe_mA(station.index)
+            elif station.failsafe_mA is not None:
+                setpoint_mA = station.failsafe_mA
+            else:
                 bus.probe_station = station
                 continue
-            setpoint_mA = self.core.probe_mA(station.index)
             if self._passes_gate(station.index, setpoint_mA):
                 bus.probe_order = Order(station, setpoint_mA, station.setpoint(setpoint_mA))
 
@@ -289,10 +317,13 @@ class Field:
             self.gate.left(result.who, result.setpoint_mA)
 
     def _tell_refreshes(self) -> None:
-        """Unchanged setpoints and probes: the core knows the value of either."""
+        """Unchanged setpoints and probes: the core knows the value of either, once it is armed."""
         for result in sorted(result for bus in self.buses for result in bus.refresh_results):
             self._note_left(result)
-            self.core.refreshed(result.who, result.code, result.at_ns)
+            if self.chargers[result.who].was_armed:
+                self.core.refreshed(result.who, result.code, result.at_ns)
+            elif result.code is not Code.NOT_SENT:
+                self.core.charger_answered(result.who, result.code, result.at_ns)
         for bus in self.buses:
             bus.refresh_results.clear()
 
@@ -330,15 +361,21 @@ class Field:
         """Armed anew: what stands in its setpoint register is known now, or cannot be."""
         payload = station.arming.setpoint_payload
         found_mA = None if payload is None else decode_setpoint(station.map, payload)
-        setpoint_mA = None
+        setpoint_mA = station.sent_mA if station.is_acknowledged else None
         if found_mA is not None:
             self.gate.found(station.index, found_mA)
             station.sent_mA = setpoint_mA = setpoint_floor_mA(station.map, found_mA)
+            self.guarded.tell(station.index, setpoint_mA)
         station.was_armed = True
         self.core.charger_armed(station.index, True, setpoint_mA)
         self.image.event(Event.ARMED, station.index, 0, 0, self.base_ns)
 
     def _disarmed(self, station: ChargerStation) -> None:
+        station.doubted()
         if station.was_armed:
             station.was_armed = False
             self.core.charger_armed(station.index, False, None)
+
+
+def _change_to_failsafe_mA(station: ChargerStation) -> int:
+    return (station.failsafe_mA or 0) - (station.sent_mA or 0)

@@ -56,7 +56,7 @@ class Scan:
         self.plan = field.plan
         self.scans = self.missed = self.skipped = 0
         self.is_late = False  # this scan began a period late or later
-        self.must_stop = False
+        self.must_stop = self.has_begun = False
         self.mode = START  # as the core was told
         self.suspended_ns = clock.boottime_ns() - clock.now_ns()
         self.mark_ns = clock.now_ns()
@@ -98,6 +98,9 @@ class Scan:
         self.gone_words = self.guarded.gone(woke_at_ns)
         if self.gone_words:
             return  # the guard's silence is known in time only if nothing is done before
+        if not self.has_begun:
+            self.has_begun = True
+            self.field.take_over()
         self.guarded.ports()
         self._note_suspend(woke_at_ns)
         self.step(woke_at_ns)

@@ -66,6 +66,7 @@ class ChargerStation:
         self.is_acknowledged = False
         self.written_at_ns = 0  # last acknowledged setpoint write
         self.is_written = False  # in this scan
+        self.is_in_doubt = False  # its setpoint is known, but not whether it still has it
         self.wants_kick = False
 
     def setpoint(self, setpoint_mA: int) -> Exchange:
@@ -94,9 +95,16 @@ class ChargerStation:
             if not self.was_armed and self.arming.stage is not Stage.FAILED:
                 self.arming.restart()
 
+    def doubted(self) -> None:
+        """It may have forgotten its setpoint: min(last, failsafe) is written before all else."""
+        self.is_acknowledged = False
+        self.wants_kick = False
+        self.is_in_doubt = self.sent_mA is not None
+
     def wrote(self, setpoint_mA: int, code: Code, at_ns: int) -> None:
         """A setpoint write left. A raise counts when acknowledged, a decrease at once."""
         self.is_written = True
+        self.is_in_doubt = False
         self.is_acknowledged = code is Code.GOOD
         if code is Code.GOOD:
             self.sent_mA = setpoint_mA

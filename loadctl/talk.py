@@ -71,8 +71,8 @@ class AnswerResult(NamedTuple):
 
 
 class BusTalk:
-    """One bus. Everything public runs in its I/O thread, except `begin` and what fills or empties
-    the lists."""
+    """One bus. Everything public runs in its I/O thread, except `begin`, `note_port`, and what
+    fills or empties the lists."""
 
     def __init__(
         self,
@@ -111,15 +111,15 @@ class BusTalk:
     def begin(self) -> None:
         """Forget the last scan."""
         self.wire.new_scan()
-        if not self.wire.is_open:
-            self._lose_all()
         self.busy_ns = 0
         self.was_read.clear()
         for station in self.chargers:
             station.is_written = False
 
-    def _lose_all(self) -> None:
-        """The port is gone: no message can be answered, so every charger is silent from now on."""
+    def note_port(self) -> None:
+        """On a port that is gone no message can be answered: every charger is silent."""
+        if self.wire.is_open:
+            return
         at_ns = self.wire.now_ns()
         for station in self.chargers:
             if not station.is_silent:
@@ -241,7 +241,11 @@ class BusTalk:
 
     def _arm(self) -> None:
         """One exchange at a time, from charger to charger, as long as there is time."""
-        waiting = [s for s in self.chargers if not s.is_quiet and not s.arming.is_armed]
+        waiting = [
+            station
+            for station in self.chargers
+            if not (station.is_quiet or station.arming.is_armed or station.is_in_doubt)
+        ]
         while waiting:
             for station in list(self._as_gaps_end(waiting)):
                 if not self._arm_once(station):

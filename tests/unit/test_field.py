@@ -18,7 +18,7 @@ from loadctl.modes import RUN
 from loadctl.tables import Tables
 from tests.support import sim_sites
 from tests.support.builders import make_meter
-from tests.support.scan_rig import MS_ns, S_ns, VirtualRig
+from tests.support.scan_rig import FakeGuarded, MS_ns, S_ns, VirtualRig
 
 METER, BAY1, BAY2 = 1, 11, 12
 WATCHDOG_REGISTER, FALLBACK_REGISTER = 101, 102
@@ -150,6 +150,64 @@ def test_field_charger_that_cannot_be_armed_gets_no_setpoint(tmp_path: Path) -> 
     assert [event["who"] for event in rig.events(Event.NOT_ARMED)] == [0]
     writes = [f for f in rig.tap.since(0, BAY1) if f.register == FALLBACK_REGISTER]
     assert [f.function for f in writes].count(6) == 1
+
+
+# a setpoint that is known from before
+
+
+def restarted(path: Path, told_mA: dict[int, int], n_chargers: int = 2) -> VirtualRig:
+    """A scan that begins where the guard holds the boxes at these setpoints."""
+    guarded = FakeGuarded()
+    guarded.told.update(told_mA)
+    scenario = replace(story(n_chargers), power_on_mA=10_000)
+    return VirtualRig(garage(n_chargers), scenario, path, guarded)
+
+
+def test_field_known_setpoints_are_written_in_the_first_scan_before_any_arming(
+    tmp_path: Path,
+) -> None:
+    rig = restarted(tmp_path, {0: 10_000, 1: 0})
+    rig.pass_one()
+    for address, value in ((BAY1, 60), (BAY2, 0)):
+        frames = [f for f in rig.tap.since(0, address) if f.function != 4]
+        assert (frames[0].is_setpoint, frames[0].value) == (True, value)
+        assert FALLBACK_REGISTER in [f.register for f in frames[1:]]
+    assert rig.guarded.tells[:2] == [(0, 6_000), (0, 6_000)]  # before its frame, and after
+    assert rig.guarded.told == {0: 6_000, 1: 0}
+    rig.run_for(4 * SETTLED_ns)
+    assert rig.setpoints_mA() == [13_500, 13_500]
+    assert rig.snapshot()["scan"]["gate_drops"] == 0
+    assert rig.site.violations() == []
+
+
+def test_field_known_setpoints_that_do_not_fit_one_scan_follow_in_the_next(tmp_path: Path) -> None:
+    rig = restarted(tmp_path, dict.fromkeys(range(8), 10_000), 8)
+    rig.field.plan = replace(rig.plan, take_end_ns=250 * MS_ns)
+    rig.pass_one()
+    n_first = len(rig.tap.setpoints())
+    assert 0 < n_first < 8
+    while len(rig.tap.setpoints()) < 8:
+        rig.pass_one()
+    frames = rig.tap.setpoints()[:8]
+    assert sorted(f.address for f in frames) == list(range(11, 19))
+    for frame in frames:
+        own = rig.tap.since(0, frame.address)
+        armed = [f for f in own if f.function == 3]
+        assert all(f.at_ns > frame.at_ns for f in armed)
+
+
+def test_field_known_setpoint_of_a_silent_charger_is_what_it_is_probed_with(
+    tmp_path: Path,
+) -> None:
+    rig = restarted(tmp_path, {0: 10_000})
+    rig.tap.dead.add(BAY1)
+    rig.run_for(5 * S_ns)
+    first, *probes = rig.tap.since(0, BAY1)
+    assert first.function == 4  # the status block that found it silent
+    assert {(f.is_setpoint, f.value) for f in probes} == {(True, 60)}
+    rig.tap.dead.clear()
+    rig.run_for(4 * SETTLED_ns)
+    assert rig.setpoints_mA() == [13_500, 13_500]
 
 
 # silence
@@ -389,3 +447,29 @@ def test_field_closed_port_makes_all_its_chargers_silent_at_once(
         assert (3, FALLBACK_REGISTER) in [
             (f.function, f.register) for f in rig.tap.since(back_ns, address)
         ]
+
+
+def test_field_port_that_is_gone_makes_its_chargers_silent_before_the_step(
+    rig: VirtualRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    inner = rig.core.step
+
+    class StepSpy:
+        def __getattr__(self, name: str) -> object:
+            return getattr(rig.core, name)
+
+        def step(self, now_ns: int) -> int:
+            seen.append([rig.core.charger(i)["is_silent"] for i in range(2)])
+            return inner(now_ns)
+
+    rig.scan.core = StepSpy()  # type: ignore[assignment]
+    read = rig.field.buses[0].read
+
+    def lost_in_read() -> None:
+        read()
+        monkeypatch.setattr(VirtualWire, "is_open", property(lambda wire: False))
+
+    rig.field.buses[0].read = lost_in_read  # type: ignore[method-assign]
+    rig.pass_one()
+    assert seen == [[1, 1]]

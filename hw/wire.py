@@ -122,6 +122,36 @@ class Exchange:
         return 5 + 2 * self.count
 
 
+def rtu_frame(exchange: Exchange) -> bytes:
+    """The whole request, from the address to the CRC."""
+    head = bytes((exchange.address, exchange.function)) + exchange.register.to_bytes(2, "big")
+    if exchange.function == WRITE_MANY:
+        head += exchange.count.to_bytes(2, "big") + bytes((len(exchange.values),))
+    body = head + (exchange.values if exchange.is_write else exchange.count.to_bytes(2, "big"))
+    return body + crc16(body)
+
+
+def check_reply(exchange: Exchange, data: bytes) -> tuple[Code, bytes, int]:
+    """What a master makes of these bytes as the reply: code, registers of a read, exception code.
+
+    GOOD only for a whole frame of this device to this very request: MODBUS Application Protocol
+    V1.1b3, sections 6.3, 6.4, 6.6, 6.12 and 7.
+    """
+    is_whole = len(data) >= EXCEPTION_BYTES and crc16(data[:-2]) == data[-2:]
+    if not is_whole or data[0] != exchange.address:
+        return Code.BAD_FRAME, b"", 0
+    if data[1] == exchange.function | EXCEPTION_BIT and len(data) == EXCEPTION_BYTES:
+        return Code.REFUSED, b"", data[2]
+    if data[1] != exchange.function or len(data) != exchange.reply_bytes:
+        return Code.BAD_FRAME, b"", 0
+    if exchange.is_write:
+        is_echo = data[:6] == rtu_frame(exchange)[:6]
+        return (Code.GOOD if is_echo else Code.BAD_FRAME), b"", 0
+    if data[2] != 2 * exchange.count:
+        return Code.BAD_FRAME, b"", 0
+    return Code.GOOD, data[3:-2], 0
+
+
 class Patience(NamedTuple):
     """How long one device may take: from the end of the request to the first byte of its reply.
 

@@ -1,8 +1,8 @@
 """Where a running site keeps its files, and how a command finds it.
 
 Owns the runtime directory: one subdirectory per site with `lock` (held as long as the site runs),
-`tables.json` (the compiled site) and `image` (the process image). Runs in commands and at start,
-never in the scan loop.
+`tables.json` (the compiled site), `image` (the process image) and `link` (what guard and scan share).
+Runs in commands and at start, never in the scan loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from loadctl.errors import NotRunning, UsageError
 
 SYSTEM_DIR = Path("/run/loadctl")
-LOCK, TABLES, IMAGE = "lock", "tables.json", "image"
+LOCK, TABLES, IMAGE, LINK = "lock", "tables.json", "image", "link"
 SLUG_CHARS_MAX = 40
 
 
@@ -55,6 +55,10 @@ class SiteDir:
     @property
     def image(self) -> Path:
         return self.path / IMAGE
+
+    @property
+    def link(self) -> Path:
+        return self.path / LINK
 
     @property
     def lock_dir(self) -> Path:
@@ -96,7 +100,7 @@ def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
         raise UsageError(
             f"site {site_name!r} runs already (lock {site_dir.path / LOCK}); stop it first"
         ) from None
-    for name in (TABLES, IMAGE):
+    for name in (TABLES, IMAGE, LINK):
         (site_dir.path / name).unlink(missing_ok=True)
     return site_dir, fd
 

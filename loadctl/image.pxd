@@ -28,7 +28,7 @@ cdef struct header_t:
     int32_t n_meters
     int32_t n_chargers
     uint32_t counter        # atomic: slots published; the newest is slot counter % 2
-    uint32_t heartbeat      # atomic: scans that were completed in time
+    int32_t pid             # of the scan that writes
 
 cdef struct span_t:
     int64_t last_ns
@@ -47,8 +47,10 @@ cdef struct scan_stats_t:
     span_t spans[8]
     int32_t setting_state[8]    # 0 not asked for, 1 applied, 2 refused
     int32_t setting_errno[8]    # why it was refused
-    int32_t pid
     int32_t mode
+    int32_t mode_reason         # loadctl.modes.Reason, with its two numbers
+    int32_t mode_first
+    int32_t mode_second
 
 cdef struct bus_stats_t:
     int64_t busy_ns             # time on the wire in the last scan

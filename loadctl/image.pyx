@@ -180,7 +180,7 @@ cdef class Writer:
         self.header.n_buses, self.header.n_circuits = n_buses, n_circuits
         self.header.n_meters, self.header.n_chargers = n_meters, n_chargers
         self.stats.period_ns = period_ns
-        self.stats.pid = os.getpid()
+        self.header.pid = os.getpid()
         os.replace(self.path + ".new", self.path)
 
     def _map_file(self, int64_t n_bytes):
@@ -210,6 +210,11 @@ cdef class Writer:
         self.stats.started_at_ns = started_at_ns
         self.stats.scans, self.stats.missed, self.stats.skipped = scans, missed, skipped
         self.stats.mode = mode
+
+    def why(self, int reason, int first, int second):
+        """Why the mode is what it is."""
+        self.stats.mode_reason = reason
+        self.stats.mode_first, self.stats.mode_second = first, second
 
     def setting(self, int what, int state, int error):
         if not 0 <= what < N_SETTINGS:
@@ -282,10 +287,6 @@ cdef class Writer:
         memcpy(self.slots + (following & 1) * self.slot_bytes, self.copy, self.slot_bytes)
         store_release(&self.header.counter, following)
 
-    def beat(self):
-        """One more scan was completed in time."""
-        store_release(&self.header.heartbeat, self.header.heartbeat + 1)
-
 
 cdef class Reader:
     """Everybody else's side: opens an image file read-only and takes whole snapshots of it."""
@@ -317,10 +318,6 @@ cdef class Reader:
             raise LoadctlError(f"{self.path}: {n_bytes} bytes, its header says otherwise")
         self.private = bytearray(self.header.slot_bytes)
         self.private_view = self.private
-
-    def heartbeat(self):
-        """Scans completed in time, modulo 2**32."""
-        return load_acquire(&self.header.heartbeat)
 
     def snapshot(self):
         """The newest whole scan as dicts; refuses after READ_TRIES scans passed beneath it."""
@@ -359,11 +356,11 @@ cdef class Reader:
         cdef charger_t* chargers = <charger_t*>(meters + h.n_meters)
         cdef ring_t* ring = <ring_t*>(at + h.ring_at)
         scan = dict(stats[0])
+        scan["pid"] = h.pid
         scan["spans"] = dict(zip(SPANS, scan["spans"]))
         first = max(0, ring.n_total - N_EVENTS)
         return {
             "site_hash": f"{h.site_hash & (2**64 - 1):016x}",
-            "heartbeat": self.heartbeat(),
             "scan": scan,
             "buses": [buses[i] for i in range(h.n_buses)],
             "devices": [devices[i] for i in range(h.n_meters + h.n_chargers)],

@@ -15,7 +15,7 @@ from loadctl.events import Event
 from loadctl.field import Field
 from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import SPANS, Writer
-from loadctl.modes import START, STOP, Modes
+from loadctl.modes import START, STOP, Modes, Reason
 from loadctl.pacer import Pacer
 from loadctl.units import NS_PER_S
 
@@ -56,6 +56,7 @@ class Scan:
         self.plan = field.plan
         self.scans = self.missed = self.skipped = 0
         self.is_late = False  # this scan began a period late or later
+        self.was_overrun = False  # the one before did, or was not complete in time
         self.must_stop = self.has_begun = False
         self.mode = START  # as the core was told
         self.suspended_ns = clock.boottime_ns() - clock.now_ns()
@@ -71,11 +72,13 @@ class Scan:
         self._timed(STEP)
         self.field.take()  # every decrease first, on all buses
         self._timed(TAKE)
-        self.field.look()  # draws that the raises are judged by; then arming
+        if not self.is_hurried:
+            self.field.look()  # draws that the raises are judged by; then arming
         self._timed(LOOK)
         self._good(self.core.confirm(now_ns))  # what was not acknowledged keeps its reserve
         self._timed(CONFIRM)
-        self.clock.sleep_until(now_ns + self.plan.give_at_ns)
+        if not self.is_hurried:
+            self.clock.sleep_until(now_ns + self.plan.give_at_ns)
         self.mark_ns = self.clock.now_ns()
         self.field.give(*self._give_terms(now_ns))  # what is still covered, then refreshes
         self._timed(GIVE)
@@ -110,16 +113,29 @@ class Scan:
         unacknowledged = self.field.bring_down(self.clock.now_ns)
         now_ns = self.clock.now_ns()
         self.image.event(Event.STOPPED, -1, len(unacknowledged), 0, now_ns)
+        self.image.why(self._end_reason, 0, 0)
         self.image.scan(now_ns, self.scans, self.missed, self.skipped, STOP)
         self.image.publish(now_ns)
         return unacknowledged
+
+    @property
+    def is_hurried(self) -> bool:
+        """After a missed cycle nothing is raised, so nothing is waited for: the next proof of life
+        comes as soon as the takes are through."""
+        return self.is_late or self.was_overrun
+
+    @property
+    def _end_reason(self) -> Reason:
+        if self.gone_words:
+            return Reason.GUARD_GONE
+        return Reason.TOLD_TO_STOP if self.must_stop else Reason.FAULT
 
     def _give_terms(self, now_ns: int) -> tuple[bool, int]:
         """Whether raises may leave, and when the phase ends. A scan that cannot be complete at its
         next grid point gives nothing."""
         next_at_ns = self.pacer.next_at_ns
         end_ns = now_ns + self.plan.give_end_ns
-        is_in_time = not self.is_late and end_ns <= next_at_ns and self.mark_ns < end_ns
+        is_in_time = not self.is_hurried and end_ns <= next_at_ns and self.mark_ns < end_ns
         may_raise = is_in_time and not self.must_stop
         return may_raise, min(end_ns, next_at_ns)
 
@@ -130,13 +146,13 @@ class Scan:
         pace = self.pacer.completed(ended_at_ns)
         self._count(pace.n_missed, pace.n_skipped, ended_at_ns)
         self.scans += 1
-        is_overrun = self.is_late or pace.n_missed > 0
+        is_overrun = self.was_overrun = self.is_late or pace.n_missed > 0
         self._change_mode(self.modes.after(is_overrun, has_slept=False), ended_at_ns)
         self.field.keep(ended_at_ns)
         self.image.scan(now_ns, self.scans, self.missed, self.skipped, self.modes.mode)
+        self.image.why(*self.modes.why)
         self.image.publish(ended_at_ns)
         if not is_overrun:
-            self.image.beat()
             self.guarded.beat()
 
     def _count(self, n_missed: int, n_skipped: int, at_ns: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +51,8 @@ class FakeGuarded:
     """A guard's side that writes down what it is told; what it says back is set by the test."""
 
     def __init__(self) -> None:
-        self.n_beats = 0
+        self.beats_at_ns: list[int] = []
+        self.now_ns: Callable[[], int] = lambda: 0  # the rig's clock
         self.gone_words = ""
         self.told: dict[int, int] = {}  # by charger
         self.tells: list[tuple[int, int]] = []  # in order
@@ -59,7 +61,7 @@ class FakeGuarded:
         self.seen_mA: dict[int, tuple[int, int, int]] = {}  # by circuit
 
     def beat(self) -> None:
-        self.n_beats += 1
+        self.beats_at_ns.append(self.now_ns())
 
     def gone(self, now_ns: int) -> str:
         return self.gone_words
@@ -145,6 +147,7 @@ class VirtualRig:
             line.faults = tap
         self.tap = self.taps[0]
         self.clock = RigClock(self.site.clock)
+        self.guarded.now_ns = self.clock.now_ns
         self.maps = {name: parse_map(raw, name) for name, raw in tables.maps.items()}
         self.plan = make_plan(tables, self.maps)
         self.core = Core(tables)

@@ -87,7 +87,7 @@ def test_image_snapshot_holds_what_was_published(tmp_path: Path) -> None:
     writer.exchange(0, 1, 0, 8_000, 88)
     writer.exchange(3, 4, 6, 8_000, 99)
     writer.device(3, True, 5)
-    writer.beat()
+    writer.why(3, 4, 5)
     writer.publish(1_234)
     seen = image.Reader(tmp_path / "image").snapshot()
     scan = seen["scan"]
@@ -105,7 +105,7 @@ def test_image_snapshot_holds_what_was_published(tmp_path: Path) -> None:
     assert seen["devices"][0]["good_at_ns"] == 88
     assert (seen["devices"][3]["n_refused"], seen["devices"][3]["exception_code"]) == (1, 6)
     assert (seen["devices"][3]["is_silent"], seen["devices"][3]["arming"]) == (1, 5)
-    assert seen["heartbeat"] == 1
+    assert [scan[f"mode_{name}"] for name in ("reason", "first", "second")] == [3, 4, 5]
     assert seen["site_hash"] == "0123456789abcdef"
     assert (len(seen["circuits"]), len(seen["meters"]), len(seen["chargers"])) == (2, 1, 3)
 

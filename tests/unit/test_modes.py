@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadctl.modes import FAILSAFE, RUN, START, Modes
+from loadctl.modes import FAILSAFE, RUN, START, Modes, Reason, reason_text
 
 MISSED_LIMIT = 3
 HEALTHY_SCANS = 4
@@ -49,3 +49,37 @@ def test_modes_of_a_fresh_scan_run_after_healthy_scans_and_not_before() -> None:
 def test_modes_of_a_fresh_scan_fail_at_the_missed_limit_and_not_before() -> None:
     modes = Modes(MISSED_LIMIT, HEALTHY_SCANS)
     assert [modes.after(True, False) for _ in range(MISSED_LIMIT)] == [START, START, FAILSAFE]
+
+
+# facts from the start on: what is said of the mode after them
+REASONS = [
+    ([], "arming and 0 of 4 good scans"),
+    ([GOOD, GOOD], "arming and 2 of 4 good scans"),
+    ([GOOD, OVERRUN, GOOD], "arming and 1 of 4 good scans"),
+    ([GOOD] * 4, ""),
+    ([GOOD] * 4 + [OVERRUN, OVERRUN], ""),
+    ([GOOD] * 4 + [OVERRUN] * 3, "3 overruns; 0 good scans since"),
+    ([GOOD] * 4 + [OVERRUN] * 3 + [GOOD] * 3, "3 overruns; 3 good scans since"),
+    ([GOOD] * 4 + [OVERRUN] * 3 + [GOOD] * 3 + [OVERRUN], "4 overruns; 0 good scans since"),
+    ([OVERRUN] * 3 + [GOOD] * 4, ""),
+    ([OVERRUN] * 3 + [GOOD] * 4 + [OVERRUN] * 3, "3 overruns; 0 good scans since"),
+    ([GOOD] * 4 + [SLEPT], "the machine slept; arming and 0 of 4 good scans"),
+    ([SLEPT] + [GOOD] * 4, ""),
+    ([SLEPT] + [GOOD] * 4 + [OVERRUN], ""),
+]
+
+
+@pytest.mark.parametrize(("facts", "words"), REASONS)
+def test_modes_say_why(facts: list[str], words: str) -> None:
+    modes = Modes(MISSED_LIMIT, HEALTHY_SCANS)
+    for fact in facts:
+        modes.after(fact == OVERRUN, fact == SLEPT)
+    assert reason_text(*modes.why) == words
+
+
+def test_modes_every_reason_has_words() -> None:
+    assert [reason_text(reason, 1, 2) for reason in (Reason.TOLD_TO_STOP, Reason.GUARD_GONE)] == [
+        "told to stop",
+        "the guard is gone",
+    ]
+    assert all(reason_text(reason, 1, 2) for reason in Reason if reason is not Reason.NONE)

@@ -9,7 +9,7 @@ from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
 from loadctl.errors import CoreFault
 from loadctl.events import Event
-from loadctl.modes import FAILSAFE, RUN, START
+from loadctl.modes import FAILSAFE, RUN, START, Reason
 from loadctl.start import drive
 from loadctl.tables import Tables
 from tests.support import sim_sites
@@ -95,7 +95,7 @@ def test_scan_publishes_each_pass_with_its_spans(tmp_path: Path) -> None:
     for n_scans in (1, 2, 3):
         rig.pass_one()
         seen = rig.snapshot()
-        assert (seen["scan"]["scans"], seen["heartbeat"]) == (n_scans, n_scans)
+        assert (seen["scan"]["scans"], len(rig.guarded.beats_at_ns)) == (n_scans, n_scans)
         spans = seen["scan"]["spans"]
         assert [sum(span["bins"]) for span in spans.values()] == [n_scans] * 8
         assert spans["whole"]["last_ns"] == seen["scan"]["published_at_ns"] - (
@@ -137,6 +137,7 @@ def test_scan_stall_of_one_and_a_half_periods_is_one_miss_and_gives_nothing(
     rig = rig_with(tmp_path, Load("constant", (5_000,) * 3))
     rig.run_for(8 * S_ns)  # in the middle of the first raises
     before = rig.snapshot()
+    n_beats = len(rig.guarded.beats_at_ns)
     raised_mA = rig.setpoints_mA()
     give_at_ns = rig.pacer.grid_at_ns + rig.plan.give_at_ns
     rig.clock.stalls[give_at_ns] = 3 * PERIOD_ns // 2
@@ -144,12 +145,12 @@ def test_scan_stall_of_one_and_a_half_periods_is_one_miss_and_gives_nothing(
     after = rig.snapshot()
     assert after["scan"]["missed"] == before["scan"]["missed"] + 1
     assert after["scan"]["skipped"] == 1  # 276 ms + 750 ms reach into a third period
-    assert after["heartbeat"] == before["heartbeat"]
+    assert len(rig.guarded.beats_at_ns) == n_beats
     assert after["scan"]["scans"] == before["scan"]["scans"] + 1
     assert rig.setpoints_mA() == raised_mA
     assert [event["first"] for event in rig.events(Event.OVERRUN)] == [1]
     rig.pass_one()
-    assert rig.snapshot()["heartbeat"] == before["heartbeat"] + 1
+    assert len(rig.guarded.beats_at_ns) == n_beats + 1
 
 
 def test_scan_long_stall_counts_one_miss_and_the_rest_as_skipped(tmp_path: Path) -> None:
@@ -169,9 +170,9 @@ def test_scan_late_wake_is_one_miss_and_no_burst_follows(tmp_path: Path) -> None
     rig.pass_one()
     rig.pass_one()
     scan = rig.snapshot()["scan"]
-    assert (scan["missed"] - before["missed"], scan["skipped"]) == (2, 0)  # it overran as well
+    assert (scan["missed"] - before["missed"], scan["skipped"]) == (1, 0)
     assert (scan["started_at_ns"] - START_ns) % PERIOD_ns == 0
-    assert scan["started_at_ns"] == grid_at_ns + 3 * PERIOD_ns
+    assert scan["started_at_ns"] == grid_at_ns + 2 * PERIOD_ns
 
 
 def test_scan_that_began_a_period_late_is_an_overrun_though_it_ends_in_time(
@@ -179,12 +180,32 @@ def test_scan_that_began_a_period_late_is_an_overrun_though_it_ends_in_time(
 ) -> None:
     rig = settled(tmp_path)
     before = rig.snapshot()
+    n_beats = len(rig.guarded.beats_at_ns)
     rig.clock.stalls[rig.pacer.grid_at_ns] = PERIOD_ns
     rig.pass_one()
     after = rig.snapshot()
     assert after["scan"]["missed"] == before["scan"]["missed"] + 1
-    assert after["heartbeat"] == before["heartbeat"]
+    assert len(rig.guarded.beats_at_ns) == n_beats
     assert rig.modes.n_overruns == 1
+
+
+@pytest.mark.parametrize("stalls_at_give", [True, False])
+def test_scan_after_a_missed_cycle_gives_nothing_and_beats_without_waiting_for_the_give_point(
+    tmp_path: Path, stalls_at_give: bool
+) -> None:
+    """However long a stall below two periods is, the guard of three periods stays calm."""
+    rig = rig_with(tmp_path, Load("constant", (5_000,) * 3))
+    rig.run_for(8 * S_ns)  # in the middle of the first raises
+    raised_mA = rig.setpoints_mA()
+    stall_at_ns = rig.pacer.grid_at_ns + (rig.plan.give_at_ns if stalls_at_give else 0)
+    rig.clock.stalls[stall_at_ns] = 600 * MS_ns
+    rig.pass_one()
+    begun_ns = rig.pacer.grid_at_ns
+    rig.pass_one()
+    assert begun_ns < rig.guarded.beats_at_ns[-1] < begun_ns + rig.plan.give_at_ns
+    before_ns, after_ns = rig.guarded.beats_at_ns[-2:]
+    assert after_ns - before_ns < 3 * PERIOD_ns
+    assert rig.setpoints_mA() == raised_mA
 
 
 def test_scan_overrun_sends_its_takes(tmp_path: Path) -> None:
@@ -206,7 +227,7 @@ def test_scan_missed_limit_overruns_are_failsafe_and_healthy_scans_lead_out(
     rig = settled(tmp_path)
     assert min(rig.setpoints_mA()) > 6_000
     for n_missed in (1, 2, 3):
-        rig.clock.stalls[rig.pacer.grid_at_ns + rig.plan.give_at_ns] = PERIOD_ns
+        rig.clock.stalls[rig.pacer.grid_at_ns] = PERIOD_ns
         rig.pass_one()
         assert rig.snapshot()["scan"]["mode"] == (FAILSAFE if n_missed == 3 else RUN)
     rig.pass_one()
@@ -226,10 +247,10 @@ def test_scan_missed_limit_overruns_are_failsafe_and_healthy_scans_lead_out(
 
 def test_scan_beats_once_for_each_good_pass(tmp_path: Path) -> None:
     rig = settled(tmp_path)
-    assert rig.guarded.n_beats == SETTLED_ns // PERIOD_ns
+    assert len(rig.guarded.beats_at_ns) == SETTLED_ns // PERIOD_ns
     rig.clock.stalls[rig.pacer.grid_at_ns + rig.plan.give_at_ns] = PERIOD_ns
     rig.pass_one()
-    assert rig.guarded.n_beats == SETTLED_ns // PERIOD_ns  # an overrun is no proof of life
+    assert len(rig.guarded.beats_at_ns) == SETTLED_ns // PERIOD_ns  # an overrun is no proof of life
 
 
 def test_scan_whose_guard_is_gone_ends_without_another_pass_and_brings_everyone_down(
@@ -243,6 +264,7 @@ def test_scan_whose_guard_is_gone_ends_without_another_pass_and_brings_everyone_
     assert rig.scan.gone_words == "the guard is silent for 1.4 s"
     assert rig.scan.scans == scans
     assert {f.address: f.value for f in rig.tap.since(since_ns)} == {11: 60, 12: 60}
+    assert rig.snapshot()["scan"]["mode_reason"] == Reason.GUARD_GONE
 
 
 # sleep
@@ -285,6 +307,7 @@ def test_scan_core_result_that_is_not_good_brings_everyone_down_and_raises(
         drive(rig.scan)
     assert {f.address: f.value for f in rig.tap.setpoints(since_ns)} == {11: 60, 12: 60}
     assert [event["first"] for event in rig.events(Event.CORE_FAULT)] == [7]
+    assert rig.snapshot()["scan"]["mode_reason"] == Reason.FAULT
 
 
 def test_scan_exception_of_a_bus_thread_brings_everyone_down_and_goes_on(tmp_path: Path) -> None:
@@ -317,6 +340,7 @@ def test_scan_told_to_stop_finishes_its_pass_and_brings_everyone_down(
     seen = rig.snapshot()
     assert seen["scan"]["scans"] == before + 1
     assert seen["scan"]["mode"] == 3
+    assert seen["scan"]["mode_reason"] == Reason.TOLD_TO_STOP
     assert capsys.readouterr().err == "bay2: failsafe current not acknowledged\n"
     assert rig.events(Event.STOPPED)[0]["first"] == 1
 

@@ -1,7 +1,7 @@
 """Where a running site keeps its files, and how a command finds it.
 
 Owns the runtime directory: one subdirectory per site with `lock` (held as long as the site runs),
-`tables.json` (the compiled site), `image` (the process image) and `link` (what guard and scan share).
+`tables.json` (the compiled site), `image` (the process image) and `link` (of guard and scan).
 Runs in commands and at start, never in the scan loop.
 """
 

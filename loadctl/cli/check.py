@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from loadctl.bound import BusBound, is_shared, takeover_bounds
 from loadctl.cli.params import json_option, maps_option, site_argument
 from loadctl.errors import CheckRefused
 from loadctl.plan import Plan, describe, make_plan
@@ -32,6 +33,7 @@ class Report:
     site: Site
     proof: Proof
     plan: Plan | None  # None: it does not fit
+    bounds: tuple[BusBound, ...]  # how long a takeover may take, by bus
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -66,8 +68,9 @@ def make_report(site: Site) -> Report:
         site=site,
         proof=proof,
         plan=plan,
+        bounds=takeover_bounds(site.tables, site.maps),
         refusals=(*proof.refusals, *plan_refusals),
-        warnings=(*site.warnings, *missing_ports(site), *proof.warnings),
+        warnings=(*site.warnings, *missing_ports(site), *lone_ports(site), *proof.warnings),
     )
 
 
@@ -76,6 +79,16 @@ def missing_ports(site: Site) -> list[str]:
         f"bus.{bus.name}.port: {bus.port} is not there; check goes on without it, run will not"
         for bus in site.tables.buses
         if "://" not in bus.port and not Path(bus.port).exists()
+    ]
+
+
+def lone_ports(site: Site) -> list[str]:
+    return [
+        f"bus.{bus.name}.port: {bus.port} lives in one process only: when the scan dies the guard"
+        " cannot write here, and the chargers are left to their own watchdogs; socket:// and"
+        " devices can be shared"
+        for bus in site.tables.buses
+        if not is_shared(bus.port)
     ]
 
 
@@ -94,6 +107,11 @@ def lines(report: Report, columns: int | None) -> list[str]:
     ]
     plan = ["does not fit"] if report.plan is None else describe(report.plan, tables)
     result += ["", "Bus plan", *indented(plan)]
+    result += [
+        "",
+        "When the scan dies: from its last heartbeat until every charger was told its failsafe",
+    ]
+    result += indented(guard_lines(report))
     if report.warnings:
         result += ["", "Warnings", *wrapped(report.warnings, columns)]
     return [*result, "", verdict(report)]
@@ -122,6 +140,19 @@ def watchdog_text(charger: ChargerRow) -> str:
     after_s = f"{s_from_ns(charger.watchdog_ns):g} s"
     fallback = amount_text(charger.fallback_mA, "A")
     return f"falls to {fallback} after {after_s}; its watchdog is fed by {fed_by}"
+
+
+def guard_lines(report: Report) -> list[str]:
+    """The takeover of each bus in a line, its parts in milliseconds."""
+    buses = report.site.tables.buses
+    return [
+        f"bus {bus.name}: the guard cannot hold its port; see the warnings"
+        if not is_shared(bus.port)
+        else f"bus {bus.name}: {ms_from_ns(bound.total_ns):.1f} ms"
+        f" (notice {ms_from_ns(bound.detect_ns):.1f}, end it {ms_from_ns(bound.reap_ns):.1f},"
+        f" silence {ms_from_ns(bound.silence_ns):.1f}, writes {ms_from_ns(bound.writes_ns):.1f})"
+        for bus, bound in zip(buses, report.bounds, strict=True)
+    ]
 
 
 def indented(text_lines: list[str] | tuple[str, ...]) -> list[str]:
@@ -173,6 +204,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             for charger in tables.chargers
         },
         "plan": None if report.plan is None else plan_dict(report.plan, report.site),
+        "guard": guard_dict(report),
         "refusals": list(report.refusals),
         "warnings": list(report.warnings),
     }
@@ -189,4 +221,19 @@ def plan_dict(plan: Plan, site: Site) -> dict[str, Any]:
             }
             for bus in plan.buses
         },
+    }
+
+
+def guard_dict(report: Report) -> dict[str, Any]:
+    """By bus, in milliseconds."""
+    return {
+        bus.name: {
+            "is_shared": is_shared(bus.port),
+            "detect_ms": ms_from_ns(bound.detect_ns),
+            "reap_ms": ms_from_ns(bound.reap_ns),
+            "silence_ms": ms_from_ns(bound.silence_ns),
+            "writes_ms": ms_from_ns(bound.writes_ns),
+            "total_ms": ms_from_ns(bound.total_ns),
+        }
+        for bus, bound in zip(report.site.tables.buses, report.bounds, strict=True)
     }

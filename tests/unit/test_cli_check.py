@@ -85,6 +85,32 @@ def test_check_json_holds_proof_plan_and_watchdogs(tmp_path: Path) -> None:
     assert answer["plan"]["buses"]["rs485"]["status_age_s"] <= 2.0
 
 
+def test_check_prints_how_long_a_takeover_may_take(tmp_path: Path) -> None:
+    path = write_site(tmp_path, WITH_PORT)
+    output = CliRunner().invoke(cli, ["check", str(path)]).output
+    assert (
+        "  bus rs485: 1770.1 ms (notice 1500.0, end it 50.0, silence 37.8, writes 182.3)"
+    ) in output.splitlines()
+    answer = json.loads(CliRunner().invoke(cli, ["check", str(path), "--json"]).output)
+    guard = answer["guard"]["rs485"]
+    assert guard["is_shared"] is True
+    assert (guard["detect_ms"], guard["reap_ms"]) == (1500.0, 50.0)
+    parts = [guard[key] for key in ("detect_ms", "reap_ms", "silence_ms", "writes_ms")]
+    assert round(sum(parts), 6) == round(guard["total_ms"], 6)
+
+
+def test_check_port_that_cannot_be_shared_is_a_warning(tmp_path: Path) -> None:
+    text = WITH_PORT.replace("/dev/null", "rfc2217://127.0.0.1:1")
+    path = write_site(tmp_path, text.replace("background_A = 40", "background_A = 0"))
+    answer = json.loads(CliRunner().invoke(cli, ["check", str(path), "--json"]).output)
+    assert answer["guard"]["rs485"]["is_shared"] is False
+    assert answer["warnings"] == [
+        "bus.rs485.port: rfc2217://127.0.0.1:1 lives in one process only: when the scan dies the"
+        " guard cannot write here, and the chargers are left to their own watchdogs; socket:// and"
+        " devices can be shared"
+    ]
+
+
 def test_check_proof_that_does_not_hold_exits_1_with_its_line(tmp_path: Path) -> None:
     path = write_site(tmp_path, WITH_PORT.replace("background_A = 40", "background_A = 90"))
     result = CliRunner().invoke(cli, ["check", str(path)])

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
 from hw.sim.scenario import demo_scenario
 from hw.sim.site import SimSite
 from loadctl import runtime
 from loadctl.cli.params import DURATION_ns
-from loadctl.cli.view import render
+from loadctl.cli.view import screen
 from loadctl.errors import CheckRefused, LoadctlError, NotRunning
 from loadctl.site.load import load_site
 from loadctl.status import Status, StatusReader
@@ -128,8 +128,8 @@ def watch(
         try:
             while end_ns is None or time.monotonic_ns() < end_ns:
                 status = reader.read(time.monotonic_ns())
-                if live is not None:
-                    live.update(render(status, status["site"]), refresh=True)
+                if live is not None and console is not None:
+                    live.update(Group(*screen(status, *console.size)), refresh=True)
                 if scan.poll() is not None:
                     return ["the scan ended before it was told to"]
                 if simulated.dead():

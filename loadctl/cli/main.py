@@ -7,6 +7,7 @@ for pydantic.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "run": ("loadctl.cli.run:run", "Run a site in the foreground."),
     "sim": ("loadctl.cli.sim:sim", "Run only the simulated devices of a site."),
     "status": ("loadctl.cli.show:status", "Show one snapshot of a running site."),
+    "top": ("loadctl.cli.top:top", "Watch a running site."),
     "whatif": ("loadctl.cli.whatif:whatif", "Say what given inputs would settle at, and why."),
 }
 
@@ -56,6 +58,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; every error that we raise on purpose is printed line by line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets "?"
+            stream.reconfigure(errors="replace")
     try:
         cli.main(prog_name="loadctl")
     except LoadctlError as error:

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from loadctl import runtime
-from loadctl.cli.view import render
+from loadctl.cli import live
+from loadctl.cli.view import acts_line, details
 from loadctl.errors import NotRunning
 from loadctl.status import Status, StatusReader, summary
 
@@ -47,13 +47,14 @@ def status(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> No
 
 
 def show(found: Status) -> None:
-    console = Console(highlight=False, markup=False)
-    if found["is_running"]:
-        for line in summary(found):
-            console.print(line)
-    else:
-        console.print("NOT RUNNING; this was its last scan:")
+    """Answers first, then everything; a pipe is no narrow terminal."""
+    console = live.make_console()
+    glyphs = live.glyphs_for(console)
+    width = console.width if console.is_terminal else max(console.width, live.PIPE_CELLS)
+    lines = summary(found) if found["is_running"] else ["NOT RUNNING; this was its last scan:"]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    console.print(acts_line(found).plain.strip(), soft_wrap=True)
     console.print()
-    console.print(render(found, found["site"]))
-    for event in found["events"]:
-        console.print(f"{event['age_s']:8.1f} s ago  {event['text']}")
+    for text in details(found, width, glyphs):
+        console.print(text, soft_wrap=True)

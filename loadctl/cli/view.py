@@ -1,110 +1,146 @@
-"""The live view of a site: one screen made from one status object, as `status --json` prints it.
+"""The screen of a site: lines made from one status object, as `status --json` prints it.
 
-Pure: a status object in, something that rich can draw out. No clock, no I/O, so that what a person
-sees is what a test can read.
+Pure: a status object and the size of a terminal in, lines out; no clock, no I/O, so that what a
+person sees is what a test can read. The questions come first: is it safe, what binds, who acts.
+`status`, `top` and the demo show the same lines.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from loadctl.units import PHASE_NAMES
+from loadctl.cli import rows
+from loadctl.cli.columns import Glyphs, cut
+from loadctl.status import Status, summary
 
-BAR_CELLS = 30
-NEARLY_FULL = 0.9
+UNLIMITED_LINES = 10_000
+ANSWERS_MAX = 4
 
-Status = dict[str, Any]
-
-
-def render(status: Status, title: str) -> Group:
-    """The whole screen: a headline, the circuits as bars, the chargers, the timing of the scan."""
-    return Group(
-        headline(status, title),
-        Text(),
-        circuit_bars(status["circuits"]),
-        Text(),
-        charger_table(status["chargers"]),
-        Text(),
-        scan_line(status["scan"]),
-    )
+MODE_STYLES = {"run": "bold green", "start": "bold yellow"}
+ANSWER_STYLES = {"safe": "green", "over": "bold red", "STALE": "bold red", "not proven": "yellow"}
+GUARD_ACTS = ("takeover", "holding", "stable")
 
 
-def headline(status: Status, title: str) -> Text:
+class Block(NamedTuple):
+    """Lines that belong together. `draw(n)` makes at most n of them, and says what it left out."""
+
+    rank: int  # the lowest gets its lines first
+    least: int
+    most: int
+    draw: Callable[[int], list[Text]]
+
+
+def screen(
+    status: Status,
+    width: int,
+    height: int = UNLIMITED_LINES,
+    glyphs: Glyphs | None = None,
+    footer: Sequence[Text] = (),
+) -> list[Text]:
+    """At most `height` lines of at most `width` cells; `footer` is never left out."""
+    glyphs = glyphs or Glyphs()
+    answers, timing = _answers(status)
+    top = [headline(status, width), *answers]
+    room = max(height - len(top) - len(footer), 0)
+    body = _stack(_blocks(status, width, glyphs, timing), room)
+    lines = [*top, *body][: max(height - len(footer), 0)]
+    return [cut(line, width, glyphs) for line in (*lines, *footer)][:height]
+
+
+def details(status: Status, width: int, glyphs: Glyphs | None = None) -> list[Text]:
+    """All of it but the answers, for a page that may be as long as it likes."""
+    glyphs = glyphs or Glyphs()
+    body = _stack(_blocks(status, width, glyphs, []), UNLIMITED_LINES)
+    return [cut(line, width, glyphs) for line in (headline(status, width), *body)]
+
+
+def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> list[Block]:
+    """In the order of the screen; the rank is the order in which they get room."""
+    n_circuits, n_chargers = len(status["circuits"]), len(status["chargers"])
+    n_devices = len(status["meters"]) + len(status["buses"])
+    events = [rows.event_line(event) for event in status["events"]]
+    return [
+        Block(
+            2,
+            min(n_circuits + 1, 4),
+            3 * n_circuits + 1,
+            lambda n: rows.circuits(status, n, width, glyphs),
+        ),
+        Block(3, 1, n_devices, lambda n: rows.devices(status, n, width, glyphs)),
+        Block(
+            1,
+            min(n_chargers + 1, 4),
+            n_chargers + 1,
+            lambda n: rows.chargers(status, n, width, glyphs),
+        ),
+        Block(4, min(2, len(events)), len(events), lambda n: events[len(events) - n :]),
+        Block(5, 0, len(timing), lambda n: timing[:n]),
+    ]
+
+
+def _stack(blocks: list[Block], room: int) -> list[Text]:
+    """Share the lines: the least of each by rank, then as much as each can use, then air."""
+    given = [0] * len(blocks)
+    ranked = sorted(range(len(blocks)), key=lambda i: blocks[i].rank)
+    for wanted in ([block.least for block in blocks], [block.most for block in blocks]):
+        for i in ranked:
+            more = min(room, wanted[i] - given[i])
+            given[i] += max(more, 0)
+            room -= max(more, 0)
+    lines: list[Text] = []
+    has_air = room >= sum(1 for n in given if n)
+    for block, n in zip(blocks, given, strict=True):
+        if n:
+            lines += [Text()] * has_air + block.draw(n)
+    return lines
+
+
+def headline(status: Status, width: int) -> Text:
+    """Mode, name, why; at the right how old all this is."""
     mode = str(status["mode"])
-    style = {"run": "bold green", "start": "bold yellow"}.get(mode, "bold red")
-    return Text.assemble((f" {mode.upper()} ", f"{style} reverse"), "  ", (title, "bold"))
+    style = MODE_STYLES.get(mode, "bold red")
+    line = Text.assemble((f" {mode.upper()} ", f"{style} reverse"), "  ", (status["site"], "bold"))
+    if status.get("mode_reason"):
+        line.append(f"  {status['mode_reason']}")
+    age = f"{status['age_ms'] / 1000:.1f} s old"
+    pad = width - line.cell_len - len(age) - 1
+    if pad >= 2:
+        line.append(" " * pad)
+        line.append(age, "bold red" if status["is_stale"] else "dim")
+    return line
 
 
-def circuit_bars(circuits: dict[str, Any]) -> Table:
-    """One bar per circuit phase: building, chargers, and what is left of the limit."""
-    table = Table(box=None, padding=(0, 1), show_header=True, header_style="dim")
-    table.add_column("circuit", no_wrap=True)
-    table.add_column("")
-    table.add_column("building (peak held) | chargers", no_wrap=True)
-    table.add_column("A", justify="right", no_wrap=True)
-    table.add_column("limit", justify="right", no_wrap=True)
-    for name, circuit in circuits.items():
-        for phase, phase_name in enumerate(PHASE_NAMES):
-            limit_A = circuit["limit_A"][phase]
-            background_A = circuit["background_A"][phase]
-            granted_A = circuit["granted_A"][phase]
-            table.add_row(
-                name if phase == 0 else "",
-                phase_name,
-                bar(background_A, granted_A, limit_A),
-                f"{background_A + granted_A:.1f}",
-                f"{limit_A:g}",
-            )
-    return table
-
-
-def bar(background_A: float, granted_A: float, limit_A: float) -> Text:
-    """`BAR_CELLS` wide; what would stand beyond the limit is cut off and turns the bar red."""
-    if limit_A <= 0:
-        return Text("no supply".ljust(BAR_CELLS), style="red")
-    total_A = background_A + granted_A
-    n_background = min(BAR_CELLS, round(BAR_CELLS * max(0.0, background_A) / limit_A))
-    n_used = min(BAR_CELLS, round(BAR_CELLS * max(0.0, total_A) / limit_A))
-    n_granted = max(0, n_used - n_background)
-    if total_A > limit_A + 1e-9:
-        style = "red"
-    elif total_A > NEARLY_FULL * limit_A:
-        style = "yellow"
-    else:
-        style = "green"
-    return Text.assemble(
-        ("▒" * n_background, "blue"),
-        ("█" * n_granted, style),
-        ("·" * (BAR_CELLS - n_background - n_granted), "dim"),
-    )
-
-
-def charger_table(chargers: dict[str, Any]) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    table.add_column("charger", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("setpoint", justify="right", no_wrap=True)
-    table.add_column("draw", justify="right", no_wrap=True)
-    table.add_column("reason")
-    for name, charger in chargers.items():
-        draw_A = charger["draw_A"]
-        table.add_row(
-            name,
-            str(charger["state"] or "-"),
-            f"{charger['setpoint_A']:.1f} A",
-            "-" if draw_A is None else f"{max(draw_A):.1f} A",
-            str(charger["reason"]),
+def _answers(status: Status) -> tuple[list[Text], list[Text]]:
+    """What is asked first, and what only whoever has room left wants to know."""
+    first: list[Text] = []
+    later: list[Text] = []
+    for words in summary(status):
+        is_detail = words.startswith(("timing", " "))
+        found = [style for start, style in ANSWER_STYLES.items() if words.startswith(start)]
+        (later if is_detail else first).append(
+            Text(f" {words}", found[0] if found else "dim" if is_detail else "")
         )
-    return table
+    first.append(acts_line(status))
+    return first[-ANSWERS_MAX:], later
 
 
-def scan_line(scan: dict[str, Any]) -> Text:
-    return Text(
-        f"scan {scan['scans']}  period {scan['period_ms']:g} ms"
-        f"  worst {scan['worst_scan_ms']:.1f} ms  missed {scan['missed']}",
-        style="red" if scan["missed"] else "dim",
-    )
+def acts_line(status: Status) -> Text:
+    """Who holds the buses, and what happens next."""
+    guard, scan = status["guard"], status["scan"]
+    if not status.get("is_running", True):
+        return Text(" acts: nobody; each charger falls to its own fallback", "bold red")
+    if guard["pid"] is None:
+        return Text(f" acts: the scan (pid {scan['pid']}); no guard watches it")
+    state = guard["state"]
+    if state not in GUARD_ACTS:
+        return Text(f" acts: the scan (pid {scan['pid']}); the guard (pid {guard['pid']}) watches")
+    words = f" acts: the guard (pid {guard['pid']}), {guard['cause']}"
+    if state == "takeover":
+        return Text(f"{words}: writes min(last, failsafe) to every charger", "bold red")
+    words += f": holds every charger at min(last, failsafe) for {guard['since_s']:.1f} s"
+    if guard["next_restart_s"] is not None:
+        words += f"; restart in {max(guard['next_restart_s'], 0):.0f} s"
+    return Text(words, "bold red")

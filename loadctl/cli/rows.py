@@ -1,0 +1,242 @@
+"""The parts of the screen: circuits, devices, chargers, events, as lines.
+
+Pure, as view.py. Each part draws itself into the number of lines that it is given; what does not
+fit is counted in its last line, and what is wrong is never among what is left out first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+
+from loadctl.cli.columns import Cell, Column, Glyphs, table
+from loadctl.status import Status
+from loadctl.units import PHASE_NAMES
+
+NEARLY_FULL = 0.9
+BAR_LEAST_CELLS, BAR_MOST_CELLS = 8, 40
+STATE_WORDS = {"A": "no car", "B": "plugged", "C": "charging", "D": "charging"}
+GOOD = "good"
+
+Row = dict[str, Any]
+
+
+# circuits
+
+
+def circuits(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Text]:
+    """A bar per phase; the fullest phase only where that is too much; then the fullest circuits."""
+    found = status["circuits"]
+    phases = {name: [0, 1, 2] for name in found}
+    if n_lines < 1 + 3 * len(found):
+        phases = {name: [fullest(circuit)] for name, circuit in found.items()}
+    shown = list(found)
+    rest = Text()
+    if n_lines < 1 + len(shown) and len(phases[shown[0]]) == 1:
+        by_fullness = sorted(shown, key=lambda name: -fullness(found[name], phases[name][0]))
+        chosen, left = by_fullness[: max(n_lines - 2, 0)], by_fullness[max(n_lines - 2, 0) :]
+        shown = [name for name in shown if name in chosen]
+        percent = max(round(100 * fullness(found[name], phases[name][0])) for name in left)
+        rest = Text(f" and {len(left)} more circuits, the fullest at {percent} %", "dim")
+    lines = _circuit_table(
+        found, [(name, p) for name in shown for p in phases[name]], width, glyphs
+    )
+    return [*lines, rest][:n_lines] if rest else lines[:n_lines]
+
+
+def _circuit_table(
+    found: Row, shown: Sequence[tuple[str, int]], width: int, glyphs: Glyphs
+) -> list[Text]:
+    legend = f"{glyphs.building} building (peak held)  {glyphs.chargers} chargers"
+    columns = [
+        Column("circuit"),
+        Column(""),
+        Column(legend, rank=2, least=BAR_LEAST_CELLS, most=BAR_MOST_CELLS),
+        Column("A", is_right=True),
+        Column("limit", is_right=True),
+        Column("", rank=1),
+    ]
+    cells: list[list[Cell]] = []
+    last = ""
+    for name, p in shown:
+        circuit = found[name]
+        used_A = circuit["background_A"][p] + circuit["granted_A"][p]
+        cells.append(
+            [
+                Text(name if name != last else ""),
+                Text(PHASE_NAMES[p]),
+                _bar_of(circuit, p, glyphs),
+                Text(f"{used_A:.1f}"),
+                Text(f"{circuit['limit_A'][p]:g}"),
+                Text(str(circuit.get("alarm") or "") if name != last else "", "bold red"),
+            ]
+        )
+        last = name
+    return table(columns, cells, width, glyphs)
+
+
+def _bar_of(circuit: Row, p: int, glyphs: Glyphs) -> Any:
+    background_A, granted_A = circuit["background_A"][p], circuit["granted_A"][p]
+    return lambda cells: bar(background_A, granted_A, circuit["limit_A"][p], cells, glyphs)
+
+
+def fullest(circuit: Row) -> int:
+    return max(range(3), key=lambda p: fullness(circuit, p))
+
+
+def fullness(circuit: Row, p: int) -> float:
+    """1 at the limit; a phase without supply counts as full."""
+    if circuit["limit_A"][p] <= 0:
+        return 1.0
+    used_A = circuit["background_A"][p] + circuit["granted_A"][p]
+    return float(used_A / circuit["limit_A"][p])
+
+
+def bar(background_A: float, granted_A: float, limit_A: float, cells: int, glyphs: Glyphs) -> Text:
+    """What would stand beyond the limit is cut off and turns the bar red."""
+    if limit_A <= 0:
+        return Text("no supply"[:cells].ljust(cells), style="red")
+    total_A = background_A + granted_A
+    n_background = min(cells, round(cells * max(0.0, background_A) / limit_A))
+    n_used = min(cells, round(cells * max(0.0, total_A) / limit_A))
+    n_granted = max(0, n_used - n_background)
+    if total_A > limit_A + 1e-9:
+        style = "red"
+    elif total_A > NEARLY_FULL * limit_A:
+        style = "yellow"
+    else:
+        style = "green"
+    return Text.assemble(
+        (glyphs.building * n_background, "blue"),
+        (glyphs.chargers * n_granted, style),
+        (glyphs.free * (cells - n_background - n_granted), "dim"),
+    )
+
+
+# meters and buses
+
+
+def devices(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Text]:
+    """One line for each meter and bus; where there is no room, what is not well comes first."""
+    found = [meter_line(name, meter) for name, meter in status["meters"].items()]
+    found += [bus_line(name, bus, status["scan"]) for name, bus in status["buses"].items()]
+    if len(found) <= n_lines:
+        return [line for _, line in found]
+    ordered = sorted(found, key=lambda item: item[0])
+    if n_lines == 1 and not ordered[0][0] and len(found) == 2:
+        return [Text("  ").join(line for _, line in ordered)]
+    n_left = len(found) - (n_lines - 1)
+    left = ordered[n_lines - 1 :]
+    n_bad = sum(1 for is_well, _ in left if not is_well)
+    words = f"{n_bad} of them not well" if n_bad else "all well"
+    if n_lines == 1:
+        rest = f" {len(found)} meters and buses, {words}"
+    else:
+        rest = f" and {n_left} more meters and buses, {words}"
+    return [*(line for _, line in ordered[: n_lines - 1]), Text(rest, "red" if n_bad else "dim")]
+
+
+def meter_line(name: str, meter: Row) -> tuple[bool, Text]:
+    """Whether it is well, and the line."""
+    quality = meter.get("quality") or (GOOD if meter["current_A"] is not None else "no value yet")
+    is_well = quality == GOOD
+    line = Text(f" meter {name}  ")
+    if meter["current_A"] is not None:
+        line.append(" / ".join(f"{value_A:.1f}" for value_A in meter["current_A"]) + " A  ")
+    line.append(str(quality), "" if is_well else "bold red")
+    if meter["age_ms"] is not None:
+        line.append(f", {meter['age_ms'] / 1000:.1f} s old")
+    return is_well, line
+
+
+def bus_line(name: str, bus: Row, scan: Row) -> tuple[bool, Text]:
+    line = Text(f" bus {name}  ")
+    if not bus["is_open"]:
+        line.append("port lost", "bold red")
+        return False, line
+    line.append(f"open, busy {bus['busy_ms']:.0f} of {scan['period_ms']:g} ms")
+    n_silent = bus["silent_chargers"]
+    if n_silent:
+        line.append(f", {n_silent} silent", "bold red")
+    return not n_silent, line
+
+
+# chargers
+
+
+def chargers(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Text]:
+    """All of them, else those in trouble and those with a car, and the others counted."""
+    found = status["chargers"]
+    shown, rest = list(found), Text()
+    if n_lines < 1 + len(found):
+        n_shown = max(n_lines - 2, 0)
+        by_interest = sorted(found, key=lambda name: _interest(found[name]))
+        chosen, left = set(by_interest[:n_shown]), by_interest[n_shown:]
+        shown = [name for name in found if name in chosen]
+        rest = _rest_of_chargers([found[name] for name in left])
+    columns = [
+        Column("charger"),
+        Column("state", rank=2),
+        Column("set A", is_right=True),
+        Column("draw A", rank=1, is_right=True),
+        Column("may draw", rank=4, is_right=True),
+        Column("why", rank=3, least=12, most=60),
+    ]
+    lines = table(columns, [_charger_cells(name, found[name]) for name in shown], width, glyphs)
+    return [*lines, rest][:n_lines] if rest else lines[:n_lines]
+
+
+def _charger_cells(name: str, charger: Row) -> list[Cell]:
+    words, style = state_of(charger)
+    draw_A = charger["draw_A"]
+    return [
+        Text(name),
+        Text(words, style),
+        Text(f"{charger['setpoint_A']:.1f}"),
+        Text("-" if draw_A is None else f"{max(draw_A):.1f}"),
+        Text(f"{charger['reserve_A']:.1f}", "dim"),
+        _words(str(charger["reason"]), style),
+    ]
+
+
+def _words(words: str, style: str) -> Any:
+    return lambda cells: Text(words, style)
+
+
+def state_of(charger: Row) -> tuple[str, str]:
+    """What keeps it from being served comes before what its car does."""
+    if charger.get("is_starved"):
+        return "starved", "bold red"
+    if charger["is_silent"]:
+        return "silent", "bold red"
+    if charger["state"] in ("E", "F"):
+        return "fault", "bold red"
+    if not charger["is_armed"]:
+        return "not armed", "yellow"
+    return STATE_WORDS.get(str(charger["state"]), "-"), ""
+
+
+def _interest(charger: Row) -> int:
+    words, style = state_of(charger)
+    if style:
+        return 0
+    return 2 if words == "no car" else 1
+
+
+def _rest_of_chargers(left: Sequence[Row]) -> Text:
+    counts: dict[str, int] = {}
+    for charger in left:
+        words, _ = state_of(charger)
+        counts[words] = counts.get(words, 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    words = ", ".join(f"{count} {state}" for state, count in ordered)
+    return Text(f" and {len(left)} more: {words}", "dim")
+
+
+# events
+
+
+def event_line(event: Row) -> Text:
+    return Text(f"{event['age_s']:8.1f} s ago  {event['text']}", "dim")

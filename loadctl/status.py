@@ -1,61 +1,128 @@
-"""What a running site says of itself: one plain object made from its image and its tables.
+"""What a running site says of itself: one plain object made from its image, its link, its tables.
 
-Owns the format of `status --json`. Reads two files and decides nothing; `status`, `top` and the
-demo show the same object. Never runs in the scan.
+Owns the format of `status --json`. Reads three files and decides nothing; `status`, `top` and the
+demo show the same object. Never runs in the scan. Files may vanish and be replaced while it reads:
+what is left is shown, with its age.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from loadctl import tables as plain
+from loadctl.arming import Stage
 from loadctl.errors import NotRunning
 from loadctl.events import event_text
+from loadctl.guard.words import CAUSE_WORDS, STATE_WORDS, Cause, Happening, State, event_words
 from loadctl.image import Reader, percentile_ns
-from loadctl.modes import MODE_NAMES
+from loadctl.link import Link
+from loadctl.modes import FAILSAFE, MODE_NAMES, START, STOP, reason_text
 from loadctl.realtime import NOT_ASKED, SETTINGS, words
-from loadctl.reasons import binding_text, reason_text, state_letter
+from loadctl.reasons import binding_text, state_letter
+from loadctl.reasons import reason_text as charger_reason_text
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, Tables
-from loadctl.units import NS_PER_US, PHASE_NAMES, A_from_mA, A_list_from_mA, ms_from_ns
+from loadctl.units import NS_PER_US, PHASE_NAMES, A_from_mA, A_list_from_mA, ms_from_ns, s_from_ns
 
 STALE_PERIODS = 3
 EVENTS_SHOWN = 10
+# What the guard's state means for the mode; in WATCHING the scan says it.
+MODE_OF_GUARD = {
+    State.STARTING: START,
+    State.TAKEOVER: FAILSAFE,
+    State.HOLDING: FAILSAFE,
+    State.STABLE: FAILSAFE,
+    State.STOPPING: STOP,
+}
+CHARGER_HAPPENINGS = (Happening.UNANSWERED, Happening.REWRITTEN)
+BUS_HAPPENINGS = (Happening.PORT_LOST, Happening.PORT_BACK)
+ARMING_WORDS = {
+    Stage.CHECK: "checks its settings",
+    Stage.WRITE: "writes its settings",
+    Stage.VERIFY: "reads its settings back",
+    Stage.SETPOINT: "reads its setpoint",
+    Stage.ARMED: "armed",
+    Stage.FAILED: "cannot be armed",
+}
 
 Status = dict[str, Any]
 Row = dict[str, Any]
 
 
 class StatusReader:
-    """Opens the files of one site once; `read` may be called as often as wanted."""
+    """The files of one site; `read` may be called as often as wanted, through every restart."""
 
     def __init__(self, site_dir: SiteDir) -> None:
         self.site_dir = site_dir
-        try:
-            self.tables = plain.load(site_dir.tables.read_text())
-            self.image = Reader(site_dir.image)
-        except FileNotFoundError as error:
-            raise NotRunning(
-                f"{site_dir.path.name}: nothing published yet, {error.filename} is not there"
-            ) from error
+        self._tables: Tables | None = None
+        self._image: Reader | None = None
+        self._image_id: tuple[int, int] | None = None
 
     def read(self, now_ns: int) -> Status:
-        return status_of(self.tables, self.image.snapshot(), now_ns)
+        """NotRunning before the first scan is published; later the last one stands in."""
+        self._reopen()
+        if self._tables is None or self._image is None:
+            raise NotRunning(f"{self.site_dir.path.name}: {self._starting_words()}")
+        return status_of(self._tables, self._image.snapshot(), now_ns, self._link())
+
+    def _reopen(self) -> None:
+        """Follow the image to the file of a new scan, as soon as that one has published."""
+        try:
+            found = os.stat(self.site_dir.image)
+            image_id = (found.st_dev, found.st_ino)
+            if image_id == self._image_id:
+                return
+            image = Reader(self.site_dir.image)
+            image.snapshot()
+            tables = plain.load(self.site_dir.tables.read_text())
+        except (FileNotFoundError, NotRunning):
+            return
+        self._tables, self._image, self._image_id = tables, image, image_id
+
+    def _link(self) -> Row | None:
+        """What the guard says, while there is one."""
+        try:
+            link: Row = Link.open_readonly(self.site_dir.link).snapshot()
+        except FileNotFoundError:
+            return None
+        return link if is_alive(link["guard_pid"]) else None
+
+    def _starting_words(self) -> str:
+        link = self._link()
+        if link is None:
+            return "nothing published yet"
+        return f"nothing published yet; {STATE_WORDS[State(link['state'])]}"
 
 
-def status_of(tables: Tables, snapshot: Row, now_ns: int) -> Status:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, whoever owns it."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = None) -> Status:
     """`now_ns` is CLOCK_MONOTONIC, from which the age of the image follows."""
     scan = snapshot["scan"]
     age_ns = max(0, now_ns - scan["published_at_ns"])
     rows = zip(tables.circuits, snapshot["circuits"], strict=True)
+    mode, mode_reason = _mode(scan, link)
     return {
         "site": tables.site.name,
         "site_hash": snapshot["site_hash"],
-        "mode": MODE_NAMES[scan["mode"]],
+        "mode": mode,
+        "mode_reason": mode_reason,
         "age_ms": round(ms_from_ns(age_ns), 1),
         "is_stale": age_ns > STALE_PERIODS * scan["period_ns"],
         "scan": _scan(scan),
-        "guard": {"pid": None},
+        "guard": _guard(link, now_ns),
         "chargers": _chargers(tables, snapshot),
         "circuits": {row.name: _circuit(circuit) for row, circuit in rows},
         "meters": _meters(tables, snapshot),
@@ -75,8 +142,64 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int) -> Status:
             )
             if state != NOT_ASKED
         ],
-        "events": [_event(tables, event, now_ns) for event in snapshot["events"][-EVENTS_SHOWN:]],
+        "events": _events(tables, snapshot, link, now_ns),
     }
+
+
+def _mode(scan: Row, link: Row | None) -> tuple[str, str]:
+    """Who holds the buses says the mode; a scan that has not published yet is still starting."""
+    if link is not None:
+        state, cause = State(link["state"]), Cause(link["cause"])
+        if state in MODE_OF_GUARD:
+            reason = ": ".join(part for part in (STATE_WORDS[state], CAUSE_WORDS[cause]) if part)
+            return MODE_NAMES[MODE_OF_GUARD[state]], reason
+        if link["scan_pid"] != scan["pid"]:
+            return MODE_NAMES[START], STATE_WORDS[State.STARTING]
+    reason = reason_text(scan["mode_reason"], scan["mode_first"], scan["mode_second"])
+    return MODE_NAMES[scan["mode"]], reason
+
+
+def _guard(link: Row | None, now_ns: int) -> Row:
+    if link is None:
+        keys = ("pid", "state", "cause", "since_s", "takeovers", "restarts")
+        times = ("next_restart_s", "last_takeover_ms", "last_restart_ms")
+        return dict.fromkeys((*keys, *times))
+    next_ns, takeover_ns = link["next_restart_at_ns"], link["last_takeover_ns"]
+    restart_ns = link["last_restart_ns"]
+    return {
+        "pid": link["guard_pid"],
+        "state": State(link["state"]).name.lower(),
+        "cause": CAUSE_WORDS[Cause(link["cause"])],
+        "since_s": round(s_from_ns(max(0, now_ns - link["since_ns"])), 1),
+        "takeovers": link["n_takeovers"],
+        "restarts": link["n_restarts"],
+        "next_restart_s": round(s_from_ns(max(0, next_ns - now_ns)), 1) if next_ns else None,
+        "last_takeover_ms": round(ms_from_ns(takeover_ns), 1) if takeover_ns else None,
+        "last_restart_ms": round(ms_from_ns(restart_ns), 1) if restart_ns else None,
+    }
+
+
+def _events(tables: Tables, snapshot: Row, link: Row | None, now_ns: int) -> list[Row]:
+    """The last events of scan and guard, in the order in which they happened."""
+    found = [(event["at_ns"], _event(tables, event)) for event in snapshot["events"]]
+    if link is not None:
+        found += [(event["at_ns"], _guard_event(tables, event)) for event in link["events"]]
+    found.sort(key=lambda item: item[0])
+    return [
+        {"age_s": round(s_from_ns(now_ns - at_ns), 1), "text": text}
+        for at_ns, text in found[-EVENTS_SHOWN:]
+    ]
+
+
+def _guard_event(tables: Tables, event: Row) -> str:
+    text = event_words(event["kind"], event["first"], event["second"])
+    names = []
+    if event["kind"] in CHARGER_HAPPENINGS:
+        names = [row.name for row in tables.chargers]
+    elif event["kind"] in BUS_HAPPENINGS:
+        names = [f"bus {row.name}" for row in tables.buses]
+    who = event["who"]
+    return f"{names[who]}: {text}" if 0 <= who < len(names) else text
 
 
 def _scan(scan: Row) -> Row:
@@ -118,10 +241,11 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
         "setpoint_A": A_from_mA(charger["setpoint_mA"]),
         "draw_A": A_list_from_mA(charger["draw_mA"]) if has_draw else None,
         "state": state_letter(charger["state"]) if charger["has_status"] else None,
-        "reason": reason_text(charger["reason"], circuit_name, charger["binding_kind"]),
+        "reason": charger_reason_text(charger["reason"], circuit_name, charger["binding_kind"]),
         "binding": binding_text(circuit_name, charger["binding_kind"]),
         "reserve_A": A_from_mA(charger["reserve_mA"]),
         "is_armed": bool(charger["is_armed"]),
+        "arming": ARMING_WORDS[Stage(device["arming"])],
         "is_silent": bool(charger["is_silent"]),
         "unanswered": device["n_no_answer"] + device["n_bad_frame"],
     }
@@ -155,11 +279,10 @@ def _meters(tables: Tables, snapshot: Row) -> Row:
     }
 
 
-def _event(tables: Tables, event: Row, now_ns: int) -> Row:
-    text = event_text(
+def _event(tables: Tables, event: Row) -> str:
+    return event_text(
         event["kind"], _who(tables, event), event["first"], event["second"], MODE_NAMES
     )
-    return {"age_s": round((now_ns - event["at_ns"]) / 1e9, 1), "text": text}
 
 
 def _who(tables: Tables, event: Row) -> str:
@@ -200,7 +323,7 @@ def _safety_line(status: Status) -> str:
     excess_A, may_A, limit_A, where = max(phases)
     if excess_A <= 0:
         return f"safe: {where} carries at most {may_A:g} A of {limit_A:g} A"
-    if status["mode"] == "start":
+    if status["mode"] == MODE_NAMES[START]:
         return f"not proven yet: {where} could carry {may_A:g} A of {limit_A:g} A; nothing rises"
     return f"over: {where} could carry {may_A:g} A of {limit_A:g} A until chargers have followed"
 

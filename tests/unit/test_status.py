@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,24 @@ from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli.main import cli
 from loadctl.errors import NotRunning
+from loadctl.events import Event
+from loadctl.guard.words import CAUSE_WORDS, Cause, Happening, State
+from loadctl.link import Link
 from loadctl.status import StatusReader, status_of, summary
 from tests.support import sim_sites
-from tests.support.scan_rig import MS_ns, S_ns, VirtualRig
+from tests.support.scan_rig import MS_ns, S_ns, START_ns, VirtualRig
+
+GUARD_KEYS = {
+    "pid",
+    "state",
+    "cause",
+    "since_s",
+    "takeovers",
+    "restarts",
+    "next_restart_s",
+    "last_takeover_ms",
+    "last_restart_ms",
+}
 
 
 def rig_at(path: Path, span_ns: int, background_A: int = 5) -> VirtualRig:
@@ -38,7 +54,9 @@ def status_at(rig: VirtualRig, age_ns: int = 0) -> dict[str, Any]:
 def test_status_has_what_a_machine_is_promised(tmp_path: Path) -> None:
     rig = rig_at(tmp_path, 40 * S_ns)
     found = json.loads(json.dumps(status_at(rig, 120 * MS_ns)))
-    assert (found["site"], found["mode"], found["guard"]) == ("simulated", "run", {"pid": None})
+    assert (found["site"], found["mode"], found["mode_reason"]) == ("simulated", "run", "")
+    assert set(found["guard"]) == GUARD_KEYS
+    assert set(found["guard"].values()) == {None}
     scan = found["scan"]
     assert (scan["pid"], scan["period_ms"], scan["scans"], scan["missed"]) == (
         os.getpid(),
@@ -85,6 +103,139 @@ def test_status_image_older_than_three_periods_is_stale(
     found = status_at(rig_at(tmp_path, 5 * S_ns), age_ns)
     assert found["is_stale"] is is_stale
     assert (summary(found)[0] == "STALE: the last scan is 1.5 s old") is is_stale
+
+
+# the guard
+
+
+def link_at(
+    path: Path, state: State, cause: Cause = Cause.NONE, scan_pid: int | None = None
+) -> Any:
+    """What a guard with our own pid says, 2 s after its state began."""
+    link = Link.create(path / "link", 2, 1)
+    scan_pid = os.getpid() if scan_pid is None else scan_pid
+    link.state(state, cause, START_ns, START_ns + 7 * S_ns, os.getpid(), scan_pid)
+    link.count(3, 2, 80 * MS_ns, 1_250 * MS_ns)
+    return link
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "mode", "reason"),
+    [
+        (State.WATCHING, Cause.NONE, "run", ""),
+        (State.STARTING, Cause.NONE, "start", "the scan starts"),
+        (
+            State.TAKEOVER,
+            Cause.SCAN_LATE,
+            "failsafe",
+            "the guard takes the buses over: the scan was late",
+        ),
+        (
+            State.HOLDING,
+            Cause.SCAN_ENDED,
+            "failsafe",
+            "the guard holds the buses at failsafe: the scan ended",
+        ),
+        (
+            State.STABLE,
+            Cause.SCAN_ENDED,
+            "failsafe",
+            "the guard holds the buses at failsafe and waits before it starts the scan again:"
+            " the scan ended",
+        ),
+        (State.STOPPING, Cause.STOP, "stop", "stopping: told to stop"),
+    ],
+)
+def test_status_mode_is_that_of_whoever_holds_the_buses(
+    tmp_path: Path, state: State, cause: Cause, mode: str, reason: str
+) -> None:
+    rig = rig_at(tmp_path, 10 * S_ns)
+    link = link_at(tmp_path, state, cause).snapshot()
+    found = status_of(rig.tables, rig.snapshot(), START_ns + 2 * S_ns, link)
+    assert (found["mode"], found["mode_reason"]) == (mode, reason)
+    assert found["guard"] == {
+        "pid": os.getpid(),
+        "state": state.name.lower(),
+        "cause": CAUSE_WORDS[cause],
+        "since_s": 2.0,
+        "takeovers": 3,
+        "restarts": 2,
+        "next_restart_s": 5.0,
+        "last_takeover_ms": 80.0,
+        "last_restart_ms": 1250.0,
+    }
+
+
+def test_status_of_a_scan_that_has_not_published_yet_is_start(tmp_path: Path) -> None:
+    """The image is still that of the scan before, which was in RUN."""
+    rig = rig_at(tmp_path, 10 * S_ns)
+    link = link_at(tmp_path, State.WATCHING, scan_pid=os.getpid() + 1).snapshot()
+    found = status_of(rig.tables, rig.snapshot(), START_ns, link)
+    assert (found["mode"], found["mode_reason"]) == ("start", "the scan starts")
+
+
+def test_status_mode_of_the_scan_has_its_reason(tmp_path: Path) -> None:
+    found = status_at(rig_at(tmp_path, 2 * S_ns))
+    assert (found["mode"], found["mode_reason"]) == ("start", "arming and 4 of 10 good scans")
+
+
+def test_status_events_of_scan_and_guard_are_in_the_order_of_their_time(tmp_path: Path) -> None:
+    rig = rig_at(tmp_path, 10 * S_ns)
+    link = link_at(tmp_path, State.WATCHING)
+    armed_ns = rig.events(Event.ARMED)[0]["at_ns"]
+    link.event(Happening.SCAN_LATE, -1, 1_500, 0, armed_ns - 1)
+    link.event(Happening.REWRITTEN, 1, 9_000, 6_000, armed_ns + 1)
+    link.event(Happening.PORT_LOST, 0, 0, 0, rig.clock.now_ns())
+    found = status_of(rig.tables, rig.snapshot(), rig.clock.now_ns(), link.snapshot())
+    texts = [event["text"] for event in found["events"]]
+    assert texts[:2] == ["no completed scan for 1500 ms", "bay1 armed"]
+    assert "bay2: held 9000 mA, 6000 mA written again" in texts
+    assert texts[-1] == "bus one: port lost"
+    assert found["events"][-1]["age_s"] == 0.0
+
+
+def site_with(tmp_path: Path, rig: VirtualRig) -> runtime.SiteDir:
+    found = runtime.SiteDir(tmp_path)
+    found.tables.write_text(plain.dump(rig.tables))
+    return found
+
+
+def test_status_reader_follows_the_image_once_its_new_writer_has_published(tmp_path: Path) -> None:
+    rig = rig_at(tmp_path, 10 * S_ns)
+    reader = StatusReader(site_with(tmp_path, rig))
+    assert reader.read(0)["scan"]["scans"] == 20
+    following = VirtualRig(rig.tables, Scenario(), tmp_path)  # a new file, nothing in it yet
+    assert reader.read(0)["scan"]["scans"] == 20
+    following.pass_one()
+    assert reader.read(0)["scan"]["scans"] == 1
+
+
+def test_status_reader_shows_the_last_scan_while_files_are_missing(tmp_path: Path) -> None:
+    rig = rig_at(tmp_path, 10 * S_ns)
+    site_dir = site_with(tmp_path, rig)
+    reader = StatusReader(site_dir)
+    reader.read(0)
+    site_dir.image.unlink()
+    site_dir.tables.unlink()
+    assert reader.read(0)["scan"]["scans"] == 20
+
+
+def test_status_reader_takes_the_word_of_a_living_guard_only(tmp_path: Path) -> None:
+    rig = rig_at(tmp_path, 10 * S_ns)
+    reader = StatusReader(site_with(tmp_path, rig))
+    link = link_at(tmp_path, State.HOLDING)
+    assert reader.read(START_ns)["mode"] == "failsafe"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    link.state(State.HOLDING, Cause.NONE, 0, 0, ended.pid, 0)
+    assert reader.read(START_ns)["mode"] == "run"
+    assert reader.read(START_ns)["guard"]["pid"] is None
+
+
+def test_status_before_the_first_scan_says_what_the_guard_does(tmp_path: Path) -> None:
+    link_at(tmp_path, State.STARTING)
+    with pytest.raises(NotRunning, match="nothing published yet; the scan starts"):
+        StatusReader(runtime.SiteDir(tmp_path)).read(0)
 
 
 def test_summary_says_is_it_safe_what_binds_and_is_it_punctual(tmp_path: Path) -> None:
@@ -183,5 +334,5 @@ def test_status_command_without_any_site_has_exit_code_five(tmp_path: Path) -> N
 def test_status_reader_before_the_first_scan_says_nothing_is_published(tmp_path: Path) -> None:
     found, fd = runtime.claim(tmp_path, "one")
     with pytest.raises(NotRunning, match="one: nothing published yet"):
-        StatusReader(found)
+        StatusReader(found).read(0)
     os.close(fd)

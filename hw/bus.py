@@ -1,6 +1,6 @@
 """One RS-485 bus: one exchange at a time, over by its deadline whatever the device does.
 
-The only importer of serial and minimalmodbus. Owns when a request may leave (silence, gaps, the
+The only importer of minimalmodbus. Owns when a request may leave (silence, gaps, the
 drain after a missing or broken reply), what its reply may be taken for, the counters per device,
 and re-opening after an unplug. Decodes nothing: raw registers in and out. Never logs, never waits
 past a deadline, never lets an error of the wire out: it becomes a Code. One I/O thread runs a Bus.
@@ -8,24 +8,18 @@ past a deadline, never lets an error of the wire out: it becomes a Code. One I/O
 
 from __future__ import annotations
 
-import os
-import socket
-import struct
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import minimalmodbus
-import serial
-import serial.rs485
 
 from hw.clock import Clock, MonotonicClock
-from hw.keeper import Opened, Opener, PortKeeper, PortMode
+from hw.handover import PortSource
+from hw.keeper import InheritedPort, Opener, PortKeeper
 from hw.late import LateReplies
-from hw.lock import is_url, lock_port, open_error_words
+from hw.lock import lock_port, open_error_words
+from hw.opening import PortMode, open_serial
 from hw.port import BadFrame, DeviceRefused, NoAnswer, NotSent, Port
 from hw.wire import (
-    READ_FUNCTIONS,
-    WRITE_MANY,
     WRITE_ONE,
     Code,
     DeviceCounters,
@@ -33,6 +27,7 @@ from hw.wire import (
     Line,
     Patience,
     Reply,
+    request_of,
 )
 from loadctl.errors import BusError
 
@@ -68,7 +63,8 @@ class Bus:
     `late_ns`: how long an unanswered read may still be answered; two periods of the scan.
     `lock_dir`: take the lock of the port on open; None: somebody else holds it. `lock_fd`: a lock
     that was inherited; it is given up when the port is lost, and taken anew on the port that is
-    opened then.
+    opened then. `source`: another process opens and locks the port and hands it over; this bus then
+    never opens one.
     """
 
     def __init__(
@@ -86,18 +82,23 @@ class Bus:
         lock_fd: int | None = None,
         clock: Clock | None = None,
         opener: Opener | None = None,
+        source: PortSource | None = None,
     ) -> None:
         self.name = name
         self.url = url
         self.line = line
         self._clock: Clock = clock if clock is not None else MonotonicClock()
         self._port = Port(url, line, self._clock, has_echo)
-        self._keeper = PortKeeper(
-            self._port,
-            opener or (lambda: open_serial(url, line, uses_rs485_mode)),
-            lock_dir,
-            lock_fd,
-        )
+        self._keeper: PortKeeper | InheritedPort
+        if source is not None:
+            self._keeper = InheritedPort(self._port, source)
+        else:
+            self._keeper = PortKeeper(
+                self._port,
+                opener or (lambda: open_serial(url, line, uses_rs485_mode)),
+                lock_dir,
+                lock_fd,
+            )
         self._has_echo = has_echo
         self._late_ns = late_ns
         self._turnaround_ns = turnaround_ns
@@ -145,7 +146,7 @@ class Bus:
         self._keeper.close()
 
     def tend(self, now_ns: int) -> None:
-        """Re-open a lost port if it is time to try; never waits."""
+        """Re-open a lost port if it is time to try, or take one that came; never waits."""
         self._keeper.tend(now_ns)
 
     # the exchanges
@@ -164,8 +165,7 @@ class Bus:
         """Do one exchange. This is the one place where errors of the wire become codes."""
         now_ns = self._clock.now_ns()
         device = self._device(exchange.address)
-        if not self._port.is_open:
-            self.tend(now_ns)
+        self.tend(now_ns)
         patience = self._overridden(patience)
         start_at_ns = self._start_at_ns(device, patience, now_ns)
         line = self.line
@@ -313,70 +313,3 @@ class Bus:
                 raise ValueError(f"bus {self.name}: address {address}, not 1 to {ADDRESS_MAX}")
             device = self._devices[address] = _Device(self._late_ns)
         return device
-
-
-def request_of(exchange: Exchange) -> bytes:
-    """Build what follows address and function in the request."""
-    function, register, count = exchange.function, exchange.register, exchange.count
-    if function in READ_FUNCTIONS and not exchange.values:
-        return struct.pack(">HH", register, count)
-    if len(exchange.values) == 2 * count:
-        if function == WRITE_ONE and count == 1:
-            return struct.pack(">H", register) + exchange.values
-        if function == WRITE_MANY:
-            return struct.pack(">HHB", register, count, 2 * count) + exchange.values
-    raise ValueError(f"not an exchange that a bus can do: {exchange}")
-
-
-def open_serial(url: str, line: Line, uses_rs485_mode: bool) -> Opened:
-    """Open a port so that no read on it ever blocks, with the modes that its adapter has."""
-    scheme = urlsplit(url).scheme if is_url(url) else ""
-    # A pseudo-terminal has no parity, and says so with an error when it is opened a second time.
-    is_pty = os.path.realpath(url).startswith("/dev/pts/")
-    port = serial.serial_for_url(
-        url,
-        do_not_open=True,
-        baudrate=line.baud,
-        bytesize=8,
-        parity=serial.PARITY_NONE if is_pty else line.parity,
-        stopbits=line.stop_bits,
-        timeout=0,
-        write_timeout=None if scheme in ("loop", "rfc2217") else 0,  # they know no such thing
-    )
-    modes = []
-    if uses_rs485_mode:
-        modes.append(open_in_rs485_mode(port))
-    else:
-        port.open()
-    if not is_url(url):
-        modes.append(set_low_latency(port))
-    if scheme == "socket":  # a request must not wait for the acknowledgement of the one before
-        with socket.socket(fileno=os.dup(port.fileno())) as same:
-            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return port, tuple(modes)
-
-
-def open_in_rs485_mode(port: serial.Serial) -> PortMode:
-    """Let the kernel drive the direction of the line, or open without and say why."""
-    what = "kernel RS-485 mode"
-    if is_url(str(port.port)):
-        port.open()
-        return PortMode(what, False, "not a local serial port")
-    port.rs485_mode = serial.rs485.RS485Settings()
-    try:
-        port.open()
-    except ValueError as exc:
-        port.rs485_mode = None
-        port.open()
-        return PortMode(what, False, str(exc))
-    return PortMode(what, True, "")
-
-
-def set_low_latency(port: serial.Serial) -> PortMode:
-    """Have the adapter hand over every byte at once; FTDI chips hold them back for 16 ms."""
-    what = "low latency mode"
-    try:
-        port.set_low_latency_mode(True)
-    except (ValueError, OSError) as exc:
-        return PortMode(what, False, str(exc))
-    return PortMode(what, True, "")

@@ -1,19 +1,28 @@
-"""Descriptors of ports on their way from the guard to the scan, and word of lost ports back.
+"""Port descriptors on their way from the guard, which opens ports, to the scan, which uses them.
 
-The guard alone opens ports. A pair of connected sockets (AF_UNIX, SOCK_SEQPACKET) carries one
-message per port with its descriptors as SCM_RIGHTS. Nothing here ever waits. `PortSource` is what a
-bus asks for its port; the scan's main thread fills it, the bus's thread empties it.
+Owns the channel between the two (one local socket pair for each start of the scan) and, in the
+scan, one source of descriptors per bus. Either side learns from the channel when the other is gone.
+Nothing here waits. The channel of a process is read by its main thread; a source is filled by the
+main thread and used by the I/O thread of its bus.
+
+Each port of a bus has a turn: 0 for what the scan inherited, then one more for each port sent. A
+port that the scan reports lost is lost only if it is still the latest one sent.
 """
 
 from __future__ import annotations
 
+import array
+import contextlib
 import os
 import socket
 import struct
+from collections import deque
 from typing import NamedTuple
 
-_MESSAGE = struct.Struct("<ii")  # kind, bus
-PORT, LOST = 1, 2
+MESSAGE = struct.Struct("=iii")  # kind, bus_i, turn
+PORT = 1
+LOST = 2
+MESSAGES_AT_ONCE = 64
 FDS_MAX = 2
 
 
@@ -22,22 +31,27 @@ class Message(NamedTuple):
 
     kind: int
     bus_i: int
+    turn: int
     data_fd: int
     lock_fd: int
 
 
 class PortChannel:
-    """One end. `pair` makes both; the scan's end is inherited by number."""
+    """One end of the channel; `is_closed` once the other end is gone."""
 
     def __init__(self, fd: int) -> None:
+        """Take over the descriptor of one end."""
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
+        self._turns: dict[int, int] = {}  # by bus: of the port last sent, or last received
         self.is_closed = False
 
-    @staticmethod
-    def pair() -> tuple[PortChannel, PortChannel]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        return PortChannel(ours.detach()), PortChannel(theirs.detach())
+    @classmethod
+    def pair(cls) -> tuple[PortChannel, PortChannel]:
+        """Make both ends: the guard's, and the one whose `fileno()` a scan inherits."""
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        guard_end, scan_end = (cls(end.detach()) for end in ends)
+        return guard_end, scan_end
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -47,21 +61,31 @@ class PortChannel:
         self._socket.close()
 
     def send_port(self, bus_i: int, data_fd: int, lock_fd: int) -> bool:
-        """False when the other end is gone or takes nothing; the port stays ours alone."""
-        fds = [data_fd] if data_fd == lock_fd else [data_fd, lock_fd]
-        return self._send(PORT, bus_i, fds)
+        """Send copies of a port's descriptors; False if the other end cannot take them now."""
+        turn = self.turn_of(bus_i) + 1
+        fds = (data_fd,) if data_fd == lock_fd else (data_fd, lock_fd)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        if not self._send(MESSAGE.pack(PORT, bus_i, turn), [rights]):
+            return False
+        self._turns[bus_i] = turn
+        return True
 
-    def tell_lost(self, bus_i: int) -> bool:
-        """The port of this bus is dead on our side."""
-        return self._send(LOST, bus_i, [])
+    def turn_of(self, bus_i: int) -> int:
+        """Return the turn of the newest port of a bus that this end knows of."""
+        return self._turns.get(bus_i, 0)
+
+    def tell_lost(self, bus_i: int, turn: int | None = None) -> bool:
+        """Say that a port is lost, the newest one if no turn is given; False if nobody can hear."""
+        lost_turn = self.turn_of(bus_i) if turn is None else turn
+        return self._send(MESSAGE.pack(LOST, bus_i, lost_turn), [])
 
     def receive(self) -> list[Message]:
-        """Everything that has come; the descriptors are not inheritable."""
+        """Return what has come, a bounded number at a time; sets `is_closed` at its end."""
         messages: list[Message] = []
-        while not self.is_closed:
+        while len(messages) < MESSAGES_AT_ONCE and not self.is_closed:
             try:
-                data, fds, _, _ = socket.recv_fds(
-                    self._socket, _MESSAGE.size, FDS_MAX, socket.MSG_CMSG_CLOEXEC
+                data, rights, flags, _ = self._socket.recvmsg(
+                    MESSAGE.size, socket.CMSG_SPACE(4 * FDS_MAX), socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
                 break
@@ -71,53 +95,101 @@ class PortChannel:
             if not data:
                 self.is_closed = True
                 break
-            message = _read(data, fds)
-            if message is not None:
-                messages.append(message)
+            message = understood(data, fds_in(rights), bool(flags & socket.MSG_CTRUNC))
+            if message is None:
+                continue
+            if message.kind == PORT:
+                self._turns[message.bus_i] = message.turn
+            elif message.turn != self.turn_of(message.bus_i):
+                continue
+            messages.append(message)
         return messages
 
-    def _send(self, kind: int, bus_i: int, fds: list[int]) -> bool:
+    def _send(self, data: bytes, rights: list[tuple[int, int, array.array[int]]]) -> bool:
+        if self.is_closed:
+            return False
         try:
-            socket.send_fds(self._socket, [_MESSAGE.pack(kind, bus_i)], fds)
-        except OSError:  # BlockingIOError is one: nobody reads
+            self._socket.sendmsg([data], rights)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.is_closed = True
             return False
         return True
 
 
-def _read(data: bytes, fds: list[int]) -> Message | None:
-    if len(data) == _MESSAGE.size:
-        kind, bus_i = _MESSAGE.unpack(data)
-        if kind == LOST and not fds:
-            return Message(LOST, bus_i, -1, -1)
-        if kind == PORT and fds:
-            return Message(PORT, bus_i, fds[0], fds[-1])
-    for fd in fds:
-        os.close(fd)
-    return None
-
-
 class PortSource:
-    """Where one bus of the scan gets its port from."""
+    """Where one bus of the scan gets its port from: filled by the main thread, emptied by the bus.
+
+    A port that nobody took yet belongs to the source.
+    """
 
     def __init__(self, bus_i: int, data_fd: int, channel: PortChannel) -> None:
+        """Begin with the inherited port; -1 where it is lost at the moment."""
         self._bus_i = bus_i
         self._channel = channel
-        self._waiting_fd = data_fd
+        self._come: deque[tuple[int, int]] = deque()  # turn, descriptor
+        self._turn = 0  # of the port that was taken last
+        self._lost_turn: int | None = None  # of a port whose loss the guard could not be told yet
+        if data_fd >= 0:
+            self._come.append((0, data_fd))
 
     @property
     def has_new(self) -> bool:
-        return self._waiting_fd >= 0
+        return bool(self._come)
 
     def put(self, data_fd: int) -> None:
-        """A new port has come; one that nobody took is closed."""
-        before_fd, self._waiting_fd = self._waiting_fd, data_fd
-        if before_fd >= 0:
-            os.close(before_fd)
+        """Hand in the port that was received last for this bus."""
+        self._come.append((self._channel.turn_of(self._bus_i), data_fd))
 
     def take(self) -> int | None:
-        """The new descriptor, which now belongs to the caller; None when there is none."""
-        fd, self._waiting_fd = self._waiting_fd, -1
-        return fd if fd >= 0 else None
+        """Return the newest port, which now is the caller's; None when none has come."""
+        self._tell_again()
+        newest_fd = None
+        while self._come:
+            close_all(-1 if newest_fd is None else newest_fd)
+            self._turn, newest_fd = self._come.popleft()
+            self._lost_turn = None
+        return newest_fd
 
     def lost(self) -> None:
-        self._channel.tell_lost(self._bus_i)
+        """Say that the port taken last failed and was closed here."""
+        self._lost_turn = self._turn
+        self._tell_again()
+
+    def close(self) -> None:
+        """Close what nobody took."""
+        close_all(*(fd for _, fd in self._come))
+        self._come.clear()
+
+    def _tell_again(self) -> None:
+        turn = self._lost_turn
+        if turn is not None and self._channel.tell_lost(self._bus_i, turn):
+            self._lost_turn = None
+
+
+def fds_in(rights: list[tuple[int, int, bytes]]) -> list[int]:
+    fds = array.array("i")
+    for level, kind, data in rights:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)
+
+
+def understood(data: bytes, fds: list[int], is_cut_short: bool) -> Message | None:
+    """Read one message; what is not exactly right is dropped, its descriptors closed."""
+    if len(data) == MESSAGE.size and not is_cut_short:
+        kind, bus_i, turn = MESSAGE.unpack(data)
+        if kind == PORT and len(fds) in (1, FDS_MAX):
+            return Message(PORT, bus_i, turn, fds[0], fds[-1])
+        if kind == LOST and not fds:
+            return Message(LOST, bus_i, turn, -1, -1)
+    close_all(*fds)
+    return None
+
+
+def close_all(*fds: int) -> None:
+    """Close each descriptor once; -1 stands for none."""
+    for fd in {*fds} - {-1}:
+        with contextlib.suppress(OSError):  # closed in any case; a dead line may still complain
+            os.close(fd)

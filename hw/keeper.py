@@ -1,5 +1,6 @@
 """The keeper of a port: opens it, locks it, loses it, and opens it again without stopping a scan.
 
+`PortKeeper` opens the port itself; `InheritedPort` is handed it by the process that does.
 A port on this machine is opened where it stands; opening or closing one on a network can block for
 seconds, so a helper thread does that, one attempt at a time, and the bus looks in on it. Attempts
 begin at most once a second. Runs in the I/O thread of the bus, before the first scan in the main
@@ -14,23 +15,17 @@ import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from hw.descriptor import FdSerial, has_hung_up
+from hw.handover import PortSource
 from hw.lock import is_url, lock_port, open_error_words
+from hw.opening import PortMode
 from hw.port import Port, SerialLike
 from loadctl.errors import BusError
 
 REOPEN_EVERY_ns = 1_000_000_000
 NETWORK_SCHEMES = ("socket", "rfc2217")
-
-
-class PortMode(NamedTuple):
-    """A mode that was asked of the adapter, and whether it is in force."""
-
-    what: str
-    is_applied: bool
-    why: str
 
 
 Opened = tuple[SerialLike, tuple[PortMode, ...]]
@@ -170,6 +165,62 @@ class PortKeeper:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+
+
+class InheritedPort:
+    """Keeps `port` on the descriptors that its source hands over; opens nothing itself."""
+
+    def __init__(self, port: Port, source: PortSource) -> None:
+        self.modes: tuple[PortMode, ...] = ()  # known to whoever opened the port
+        self.last_error = ""
+        self.n_reopened = 0
+        self._port = port
+        self._source = source
+        self._fd = -1  # a duplicate of what was taken; closed by the serial object on it
+
+    def open(self) -> None:
+        """Take the inherited port; one that is lost at the moment comes later."""
+        self._take()
+        if not self._port.is_open:
+            self.last_error = f"port {self._port.port}: lost; waiting for it to come back"
+
+    def close(self) -> None:
+        """Close this process's copy of the port, without a word to the other one."""
+        self._detach()
+        self._source.close()
+
+    def lose(self, words: str) -> None:
+        """Close the failed port at once and say so to whoever opens it again."""
+        self.last_error = f"port {self._port.port}: {words}"
+        if self._detach():
+            self._source.lost()
+
+    def tend(self, now_ns: int) -> None:
+        """Take a port that has come, let go of one that hung up; never waits."""
+        if self._take():
+            self.n_reopened += 1
+        elif self._port.is_open and has_hung_up(self._fd):
+            self.lose("hung up")
+
+    def _take(self) -> bool:
+        """Replace what is there: what comes later is what the other process uses now."""
+        fd = self._source.take()
+        if fd is None:
+            return False
+        self._detach()
+        serial = FdSerial(fd)
+        os.close(fd)
+        self._fd = serial.fileno()
+        self._port.attach(serial)
+        self.last_error = ""
+        return True
+
+    def _detach(self) -> bool:
+        old = self._port.detach()
+        self._fd = -1
+        if old is not None:
+            close_quietly(old)
+        return old is not None
 
 
 def close_quietly(old: SerialLike) -> None:

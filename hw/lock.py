@@ -65,6 +65,6 @@ def open_error_words(exc: BaseException) -> str:
         return "not allowed; add this user to the group of the device (often dialout)"
     if number == errno.EBUSY:
         return "in exclusive use by another program"
-    if number == errno.ENOTTY:
+    if number in (errno.ENOTTY, errno.EISDIR):
         return "is not a serial port"
     return " ".join(str(exc).split()) or type(exc).__name__

@@ -10,6 +10,7 @@ frames, fixed at 1.750 ms above 19200 baud. A character is start + 8 data + pari
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -122,34 +123,53 @@ class Exchange:
         return 5 + 2 * self.count
 
 
+def request_of(exchange: Exchange) -> bytes:
+    """Build what follows address and function in the request."""
+    function, register, count = exchange.function, exchange.register, exchange.count
+    if function in READ_FUNCTIONS and not exchange.values:
+        return struct.pack(">HH", register, count)
+    if len(exchange.values) == 2 * count:
+        if function == WRITE_ONE and count == 1:
+            return struct.pack(">H", register) + exchange.values
+        if function == WRITE_MANY:
+            return struct.pack(">HHB", register, count, 2 * count) + exchange.values
+    raise ValueError(f"not an exchange that a bus can do: {exchange}")
+
+
 def rtu_frame(exchange: Exchange) -> bytes:
-    """The whole request, from the address to the CRC."""
-    head = bytes((exchange.address, exchange.function)) + exchange.register.to_bytes(2, "big")
-    if exchange.function == WRITE_MANY:
-        head += exchange.count.to_bytes(2, "big") + bytes((len(exchange.values),))
-    body = head + (exchange.values if exchange.is_write else exchange.count.to_bytes(2, "big"))
+    """Build the whole request, from the address to the CRC."""
+    body = bytes((exchange.address, exchange.function)) + request_of(exchange)
     return body + crc16(body)
 
 
 def check_reply(exchange: Exchange, data: bytes) -> tuple[Code, bytes, int]:
-    """What a master makes of these bytes as the reply: code, registers of a read, exception code.
+    """Judge bytes as the whole reply: code, registers of a read, exception code.
 
     GOOD only for a whole frame of this device to this very request: MODBUS Application Protocol
-    V1.1b3, sections 6.3, 6.4, 6.6, 6.12 and 7.
+    V1.1b3, sections 6.3, 6.4, 6.6, 6.12 and 7. A write is acknowledged by its own first six bytes:
+    register and value, or register and count.
     """
-    is_whole = len(data) >= EXCEPTION_BYTES and crc16(data[:-2]) == data[-2:]
-    if not is_whole or data[0] != exchange.address:
-        return Code.BAD_FRAME, b"", 0
-    if data[1] == exchange.function | EXCEPTION_BIT and len(data) == EXCEPTION_BYTES:
+    request = rtu_frame(exchange)
+    if is_refusal(request, data):
         return Code.REFUSED, b"", data[2]
-    if data[1] != exchange.function or len(data) != exchange.reply_bytes:
+    is_ours = data[:2] == request[:2] and len(data) == exchange.reply_bytes
+    if not is_ours or data[-2:] != crc16(data[:-2]):
         return Code.BAD_FRAME, b"", 0
     if exchange.is_write:
-        is_echo = data[:6] == rtu_frame(exchange)[:6]
-        return (Code.GOOD if is_echo else Code.BAD_FRAME), b"", 0
+        return (Code.GOOD if data[:6] == request[:6] else Code.BAD_FRAME), b"", 0
     if data[2] != 2 * exchange.count:
         return Code.BAD_FRAME, b"", 0
     return Code.GOOD, data[3:-2], 0
+
+
+def is_refusal(request: bytes, data: bytes) -> bool:
+    """Whether these bytes are a whole and valid exception reply to this request frame."""
+    return (
+        len(data) == EXCEPTION_BYTES
+        and data[0] == request[0]
+        and data[1] == request[1] | EXCEPTION_BIT
+        and data[3:] == crc16(data[:3])
+    )
 
 
 class Patience(NamedTuple):

@@ -1,6 +1,8 @@
 """Imports go one way: each rule is read from the source, not from what happens to be loaded."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,18 +82,50 @@ def test_the_scan_imports_nothing_heavy(pattern: str) -> None:
     assert offenders(files(pattern), HEAVY) == []
 
 
-def test_only_the_bus_imports_the_serial_libraries() -> None:
-    others = [p for p in files("loadctl/**/*.py", "hw/**/*.py") if p != ROOT / "hw/bus.py"]
-    assert offenders(others, {"serial", "minimalmodbus"}) == []
+def test_serial_and_minimalmodbus_are_imported_in_one_place_each() -> None:
+    paths = files("loadctl/**/*.py", "hw/**/*.py")
+    not_opening = [path for path in paths if path != ROOT / "hw/opening.py"]
+    not_bus = [path for path in paths if path != ROOT / "hw/bus.py"]
+    assert offenders(not_opening, {"serial"}) == []
+    assert offenders(not_bus, {"minimalmodbus"}) == []
+
+
+GUARD = ("loadctl/guard/*.py", "loadctl/link.pyx", "loadctl/guarded.py", "loadctl/bound.py")
+NOT_IN_THE_GUARD = {*HEAVY, "minimalmodbus", "serial", "loadctl.law", "loadctl._core"}
+
+
+@pytest.mark.parametrize("pattern", GUARD)
+def test_guard_and_link_import_nothing_heavy_and_no_law(pattern: str) -> None:
+    assert offenders(files(pattern), NOT_IN_THE_GUARD) == []
+
+
+@pytest.mark.parametrize("name", ["raw", "descriptor", "handover", "clock", "wire", "lock"])
+def test_what_a_takeover_talks_with_imports_no_serial_library(name: str) -> None:
+    """Directly or by way of another module of ours."""
+    seen: set[str] = set()
+    todo = [f"hw.{name}"]
+    while todo:
+        module = todo.pop()
+        path = ROOT / (module.replace(".", "/") + ".py")
+        if module in seen or not path.exists():
+            continue
+        seen.add(module)
+        assert offenders([path], {"serial", "minimalmodbus"}) == []
+        todo += imported(path)
+
+
+def test_what_the_guard_starts_with_loads_neither_minimalmodbus_nor_anything_heavy() -> None:
+    assert {*HEAVY, "minimalmodbus"} & loaded_by("hw.raw, hw.opening, hw.handover") == set()
+
+
+def loaded_by(modules: str) -> set[str]:
+    """The top-level modules that a fresh interpreter holds after importing some."""
+    code = f"import sys, {modules}; print(*(m for m in sys.modules if '.' not in m))"
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def test_the_running_scan_process_loads_nothing_heavy() -> None:
     """The whole tree of what `loadctl.scan` pulls in, in a fresh interpreter."""
-    import subprocess
-    import sys
-
-    code = "import sys, loadctl.scan; print(*sorted(m for m in sys.modules if '.' not in m))"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert HEAVY & set(done.stdout.split()) == set()
+    assert HEAVY & loaded_by("loadctl.scan") == set()

@@ -49,6 +49,7 @@ class Setpoint:
     pause_raw: Raw  # what is written for 0 A; not always 0
     hold_ns: int  # how long the box may take before the car sees a lower value
     min_change_ns: int  # least time between two changes of the setpoint upward
+    min_pause_ns: int = 0  # least time between a pause and the next current
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Watchdog:
     timeout_ns: int  # what arming writes, or the fixed time
     kick: Register | None
     kick_raw: int
+    read_back: Register | None = None  # where its time is read; None: in `register` itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Fallback:
     max_mA: int
     fixed_mA: int | None  # where it cannot be written
     pause_raw: int  # what is written for a fallback of 0 A
+    read_back: Register | None = None  # where it is read; None: in `register` itself
 
 
 class Preset(NamedTuple):

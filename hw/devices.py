@@ -299,23 +299,25 @@ def arming_steps(
     The fallback goes before the time, so that a watchdog that is switched on finds the right
     current.
     """
-    wanted = [(preset.register, preset.raw) for preset in device_map.presets]
+    wanted = [(preset.register, preset.register, preset.raw) for preset in device_map.presets]
     fallback, watchdog = device_map.fallback, device_map.watchdog
     if fallback is not None and fallback.register is not None:
-        wanted.append((fallback.register, _fallback_raw(device_map, fallback, fallback_mA)))
+        raw = _fallback_raw(device_map, fallback, fallback_mA)
+        wanted.append((fallback.register, fallback.read_back or fallback.register, raw))
     if watchdog is not None and watchdog.register is not None:
         time_s = Fraction(watchdog.timeout_ns, NS_PER_S)
-        wanted.append((watchdog.register, raw_floor(watchdog.register, time_s)))
+        raw = raw_floor(watchdog.register, time_s)
+        wanted.append((watchdog.register, watchdog.read_back or watchdog.register, raw))
     return [
         ArmingStep(
             what=register.name,
-            read=_read(device_map, address, connector, register),
-            expected=encode_raw(register, raw),
+            read=_read(device_map, address, connector, read_back),
+            expected=encode_raw(read_back, raw),
             write=_write(device_map, address, connector, register, raw)
             if register.write_function
             else None,
         )
-        for register, raw in wanted
+        for register, read_back, raw in wanted
     ]
 
 

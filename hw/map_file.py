@@ -33,6 +33,7 @@ from hw.device_map import (
 )
 from hw.map_registers import NOTHING, RegisterReader
 from hw.map_section import Section, text_of
+from hw.registers import Register
 from hw.wire import Patience
 from loadctl.errors import ConfigError
 from loadctl.units import NS_PER_MS, NS_PER_S
@@ -126,6 +127,8 @@ class _Reader(RegisterReader):
         )
         state = self.place("state", 1) if is_charger else None
         in_force = self.place("setpoint_in_force_A", 1000) if is_charger else None
+        if kind == METER:
+            self.place("frequency_Hz", 1000)
         if kind == METER and current is None:
             top.complain("blocks", "a meter's must hold current_1_A, current_2_A and current_3_A")
         if is_charger:
@@ -252,15 +255,18 @@ class _Reader(RegisterReader):
             pause_raw=pause_raw,
             hold_ns=_ns_up(section.number("hold_s", 0, 3600), NS_PER_S),
             min_change_ns=_ns_up(section.number("min_change_s", 0, 3600), NS_PER_S),
+            min_pause_ns=_ns_up(section.number("min_pause_s", 0, 3600), NS_PER_S)
+            if section.has("min_pause_s")
+            else 0,
         )
         self.confidence_of(section)
         return setpoint
 
     def _watchdog(self) -> Watchdog:
         section = self.top.table("watchdog")
-        register = None
+        register, read_back = None, None
         if section.has("register"):
-            register = self.register_of(section, "register", unit="s", must_read=True)
+            register, read_back = self._read_back_pair(section, "s", must_write=False)
         timeout_s = section.positive("timeout_s", 86_400)
         if register is not None:
             self.check_grid(section, "timeout_s", timeout_s, register)
@@ -270,7 +276,32 @@ class _Reader(RegisterReader):
             kick = self.register_of(section, "kick_register", unit="", must_write=True)
             kick_raw = int(self.raw(section, "kick_raw", kick))
         self.confidence_of(section)
-        return Watchdog(register, fed_by, int(timeout_s * NS_PER_S), kick, kick_raw)
+        timeout_ns = int(timeout_s * NS_PER_S)
+        return Watchdog(register, fed_by, timeout_ns, kick, kick_raw, read_back)
+
+    def _read_back_pair(
+        self, section: Section, unit: str, *, must_write: bool
+    ) -> tuple[Register | None, Register | None]:
+        """A register that arming writes, and the one that shows what then holds where it is another
+        one."""
+        is_apart = section.has("read_back")
+        register = self.register_of(
+            section,
+            "register",
+            unit=unit,
+            must_read=not is_apart,
+            must_write=must_write or is_apart,
+        )
+        if not is_apart:
+            return register, None
+        read_back = self.register_of(section, "read_back", unit=unit, must_read=True)
+        if register is None or read_back is None:
+            return register, read_back
+        if (register.type, register.scale) != (read_back.type, read_back.scale):
+            section.complain(
+                "read_back", f"{read_back.name} has another type or scale than {register.name}"
+            )
+        return register, read_back
 
     def _fallback(self) -> Fallback:
         section = self.top.table("fallback")
@@ -278,7 +309,7 @@ class _Reader(RegisterReader):
             fixed_mA = self.mA(section, "fixed_A", section.number("fixed_A", 0, CURRENT_MAX_A))
             self.confidence_of(section)
             return Fallback(None, fixed_mA, fixed_mA, fixed_mA, 0)
-        register = self.register_of(section, "register", unit="A", must_read=True, must_write=True)
+        register, read_back = self._read_back_pair(section, "A", must_write=True)
         least = section.positive("min_A", CURRENT_MAX_A)
         most = section.positive("max_A", CURRENT_MAX_A)
         if least > most:
@@ -293,6 +324,7 @@ class _Reader(RegisterReader):
             self.mA(section, "max_A", most),
             None,
             pause_raw,
+            read_back,
         )
 
     def _presets(self) -> tuple[Preset, ...]:

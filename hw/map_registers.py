@@ -91,6 +91,7 @@ class RegisterReader:
             plausible=section.pair("plausible") if section.has("plausible") else None,
             confidence=self.confidence_of(section, is_row=True),
             factory_raw=None,
+            bits=self._bits(section, type_name) if section.has("bits") else None,
         )
         if len(self.lines) == before:
             self._check_plausible(section, register)
@@ -98,6 +99,20 @@ class RegisterReader:
             register = replace(register, factory_raw=self.raw(section, "factory", register))
         section.finish()
         return register
+
+    def _bits(self, section: Section, type_name: str) -> tuple[int, int] | None:
+        """A number in some of the bits of a register: for looking only, never to be written."""
+        low, high = section.pair("bits")
+        if type_name[0] != "u" or section.has("write") or section.has("scale"):
+            section.complain("bits", "are a plain number in an unsigned register that is only read")
+            return None
+        highest = 16 * words_of(type_name) - 1
+        if low.denominator != 1 or high.denominator != 1 or low < 0 or high > highest:
+            section.complain(
+                "bits", f"{text_of(low)} to {text_of(high)} is not within 0 to {highest}"
+            )
+            return None
+        return int(low), int(high)
 
     def _unit(self, name: str, section: Section) -> str:
         last = name.rpartition("_")[2]

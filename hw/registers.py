@@ -45,6 +45,7 @@ class Register:
     plausible: tuple[Fraction, Fraction] | None  # in unit; outside it the value cannot be true
     confidence: str  # H, M or L
     factory_raw: Raw | None  # as the device leaves the factory; None: not known
+    bits: tuple[int, int] | None = None  # lowest and highest of the bits that are the raw number
 
     @property
     def is_float(self) -> bool:
@@ -75,6 +76,8 @@ def believable_range(register: Register) -> tuple[Raw, Raw]:
     That is all ones in an unsigned register and the most negative signed number. NaN fails every
     comparison.
     """
+    if register.bits is not None:
+        return 0, _bit_mask(register.bits)
     low, high = type_range(register.type)
     if register.type[0] == "u":
         high -= 1
@@ -90,10 +93,16 @@ def believable_range(register: Register) -> tuple[Raw, Raw]:
     return max(low, math.ceil(bounds[0])), min(high, math.floor(bounds[1]))
 
 
+def _bit_mask(bits: tuple[int, int]) -> int:
+    return (1 << (bits[1] - bits[0] + 1)) - 1
+
+
 def encode_raw(register: Register, raw: Raw) -> bytes:
     """The register bytes of a raw number; `struct.error` or OverflowError where the type cannot
     hold it.
     """
+    if register.bits is not None:
+        raw = int(raw) << register.bits[0]
     packed = struct.pack(">" + TYPE_FORMATS[register.type], raw)
     return packed if register.high_word_first else _words_reversed(packed)
 
@@ -102,6 +111,8 @@ def decode_raw(register: Register, payload: bytes) -> Raw:
     """The raw number in exactly the bytes of this register."""
     packed = payload if register.high_word_first else _words_reversed(payload)
     raw: Raw = struct.unpack(">" + TYPE_FORMATS[register.type], packed)[0]
+    if register.bits is not None:
+        return int(raw) >> register.bits[0] & _bit_mask(register.bits)
     return raw
 
 
@@ -141,13 +152,18 @@ def scaled_up(raw: Raw, num: int, den: int) -> int:
 class BlockDecoder:
     """All registers of one block at once: believable raw numbers, or nothing."""
 
-    __slots__ = ("_bounds", "_byte_order", "_struct")
+    __slots__ = ("_bits", "_bounds", "_byte_order", "_struct")
 
     def __init__(self, address: int, count: int, registers: Sequence[Register]) -> None:
         order = sorted(registers, key=lambda register: register.address)
         self._struct = struct.Struct(_block_format(address, count, order))
         self._bounds = tuple(believable_range(register) for register in order)
         self._byte_order = _block_byte_order(address, count, order)
+        self._bits = tuple(
+            (nth, register.bits[0], _bit_mask(register.bits))
+            for nth, register in enumerate(order)
+            if register.bits is not None
+        )
 
     def raws(self, payload: bytes) -> tuple[Raw, ...] | None:
         """Raw numbers by address; None when the length is wrong or any of them cannot be true."""
@@ -156,10 +172,18 @@ class BlockDecoder:
         if self._byte_order is not None:
             payload = bytes(map(payload.__getitem__, self._byte_order))
         raws = self._struct.unpack(payload)
+        if self._bits:
+            raws = self._with_bits(raws)
         for raw, (low, high) in zip(raws, self._bounds, strict=True):
             if not low <= raw <= high:
                 return None
         return raws
+
+    def _with_bits(self, raws: tuple[Raw, ...]) -> tuple[Raw, ...]:
+        found = list(raws)
+        for nth, shift, mask in self._bits:
+            found[nth] = int(found[nth]) >> shift & mask
+        return tuple(found)
 
 
 def _block_format(address: int, count: int, order: Sequence[Register]) -> str:

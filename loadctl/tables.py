@@ -89,6 +89,7 @@ class ChargerRow:
     min_change_ns: int
     watchdog_ns: int | None  # None: the box has none
     watchdog_fed_by: str | None
+    min_pause_ns: int = 0  # least time that the box wants between a pause and the next current
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,12 +59,12 @@ def as_dict(device_map: DeviceMap) -> dict[str, Any]:
     return found
 
 
-HEADINGS = ("model", "sure", "measured", "setpoint", "step", "watchdog", "fed by", "fallback")
+HEADINGS = ("model", "sure", "shows", "setpoint", "step", "watchdog", "fed by", "fallback")
 
 
 def print_tables(maps: list[DeviceMap]) -> None:
     """One line a model, then what must be checked on a bench before it guards a fuse."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in HEADINGS:
         table.add_column(heading, no_wrap=True)
     for row in maps:

@@ -106,9 +106,11 @@ def floors(tables: Tables) -> list[Floor]:
     parts = (("status age", STATUS_AGE_MAX_ns), ("meter lag", lag_ns), ("follow time", follow_ns))
     peak_why = " + ".join(f"{what} {s_from_ns(part_ns):g} s" for what, part_ns in parts)
     stale_ns = STALE_PERIODS * tables.site.period_ns
+    pause_ns = max((charger.min_pause_ns for charger in tables.chargers), default=0)
     return [
         Floor("peak_hold_s", "peak_hold_ns", STATUS_AGE_MAX_ns + lag_ns + follow_ns, peak_why),
         Floor("meter_stale_s", "meter_stale_ns", stale_ns, f"{STALE_PERIODS} periods"),
+        Floor("min_off_s", "min_off_ns", pause_ns, "the pause that a charger's map asks for"),
     ]
 
 
@@ -216,6 +218,7 @@ def charger_row(
         min_change_ns=setpoint.min_change_ns,
         watchdog_ns=None if watchdog is None else watchdog.timeout_ns,
         watchdog_fed_by=None if watchdog is None else watchdog.fed_by,
+        min_pause_ns=setpoint.min_pause_ns,
     )
 
 

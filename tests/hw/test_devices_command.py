@@ -15,13 +15,22 @@ def test_devices_lists_every_model_in_eighty_columns():
     result = CliRunner().invoke(devices, [], env={"COLUMNS": "80"})
     lines = result.output.splitlines()
     assert result.exit_code == 0
-    assert [line.split()[0] for line in lines[1:5]] == [
+    assert [line.split()[0] for line in lines[1:10]] == [
+        "abb-b23",
+        "abb-terra-ac",
         "eastron-sdm630",
         "heidelberg-ec",
+        "mennekes-amtron-compact2",
+        "obo-ion",
         "reference-charger",
         "reference-meter",
+        "schneider-iem3155",
     ]
-    assert " ".join(lines[2].split()) == "heidelberg-ec L I 0, 6-16 A 0.1 A 15 s any 0, 6-16 A"
+    assert " ".join(lines[5].split()) == (
+        "mennekes-amtron-compact2 L I, P 0, 6-32 A 0.1 A 10 s kick 0, 6-32 A"
+    )
+    assert " ".join(lines[2].split()) == "abb-terra-ac L I 0, 6-32 A 0.1 A 30 s reads 0 A fixed"
+    assert " ".join(lines[4].split()) == "heidelberg-ec L I 0, 6-16 A 0.1 A 15 s any 0, 6-16 A"
 
 
 def test_devices_names_what_must_be_checked_on_a_bench():

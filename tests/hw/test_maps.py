@@ -34,8 +34,18 @@ def lines_of(raw: dict[str, Any]) -> list[str]:
     return list(caught.value.lines)
 
 
-def test_shipped_models_are_these_four():
-    assert MODELS == ["eastron-sdm630", "heidelberg-ec", "reference-charger", "reference-meter"]
+def test_shipped_models_are_these():
+    assert MODELS == [
+        "abb-b23",
+        "abb-terra-ac",
+        "eastron-sdm630",
+        "heidelberg-ec",
+        "mennekes-amtron-compact2",
+        "obo-ion",
+        "reference-charger",
+        "reference-meter",
+        "schneider-iem3155",
+    ]
 
 
 @pytest.mark.parametrize(("model", "name"), REGISTERS)
@@ -74,6 +84,15 @@ def test_register_with_low_word_first_swaps_words_not_bytes():
     }  # fmt: skip
     register = parse_map(raw, "x.toml").registers["extra"]
     assert encode_raw(register, 0x01020304) == bytes((3, 4, 1, 2))
+
+
+def test_register_of_some_bits_is_the_number_in_them():
+    raw = charger()
+    raw["registers"]["state"]["bits"] = [4, 6]
+    state = parse_map(raw, "x.toml").registers["state"]
+    assert encode_raw(state, 5) == b"\x00\x50"
+    assert decode_raw(state, b"\xff\xdf") == 5
+    assert believable_range(state) == (0, 7)
 
 
 def test_raw_floor_of_a_float_is_never_above_the_value():
@@ -158,6 +177,14 @@ BROKEN = [
     ("setpoint/step_A", "0.05",
      "setpoint.step_A: 0.05 is not a multiple of setpoint_A's scale 0.1"),
     ("setpoint/pause_raw", 60, "setpoint.pause_raw: 60 is a setpoint of min_A = 6 A or more"),
+    ("setpoint/min_pause_s", -1, "setpoint.min_pause_s: -1 is not within 0 to 3600"),
+    ("watchdog/read_back", "fallback_A",
+     "watchdog.read_back: fallback_A is in A, not in s"),
+    ("fallback/read_back", "current_1_A",
+     "fallback.read_back: current_1_A has another type or scale than fallback_A"),
+    ("registers/state/bits", [8, 16], "registers.state.bits: 8 to 16 is not within 0 to 15"),
+    ("registers/setpoint_A/bits", [0, 7], "registers.setpoint_A.bits: are a plain number in an"
+     " unsigned register that is only read"),
     ("setpoint/pause_raw", 65536, "setpoint.pause_raw: 65536 is no raw u16"),
     ("setpoint/register", "setpont_A",
      "setpoint.register: no register 'setpont_A'; nearest: setpoint_A"),
@@ -338,3 +365,10 @@ def test_missing_directory_of_maps_is_refused(tmp_path: Path):
 )
 def test_type_range_of_integers(type_name: str, low: int, high: int):
     assert type_range(type_name) == (low, high)
+
+
+def test_meter_frequency_in_a_block_needs_a_plausible_range():
+    raw = meter()
+    del raw["registers"]["frequency_Hz"]["plausible"]
+    (line,) = lines_of(raw)
+    assert line.startswith("x.toml: registers.frequency_Hz.plausible: needs bounds within ")

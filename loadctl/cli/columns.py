@@ -34,13 +34,15 @@ Cell = Text | Draw  # a cell that takes the width there is draws itself
 class Column:
     """`rank` 0 always stays; of the others the highest goes first.
 
-    A column with `least` stretches: it gets what the fixed ones leave, up to `most`.
+    A column with `least` stretches: it gets what the fixed ones leave, up to `most`, and columns of
+    a higher rank go before it gets less than `wish`.
     """
 
     head: str
     rank: int = 0
     is_right: bool = False
     least: int = 0
+    wish: int = 0
     most: int = 0
 
 
@@ -69,12 +71,12 @@ def _fit(
 ) -> tuple[list[int], dict[int, int]]:
     """Which columns stay, and how wide each is."""
     needs = {i: _need(column, i, rows) for i, column in enumerate(columns)}
+    wishes = {i: max(needs[i], column.wish) for i, column in enumerate(columns)}
+    wishing_rank = min((column.rank for column in columns if column.wish), default=0)
     kept = list(needs)
-    while _total(needs, kept) > width:
-        droppable = [i for i in kept if columns[i].rank > 0]
-        if not droppable:
-            break
-        kept.remove(max(droppable, key=lambda i: columns[i].rank))
+    if wishing_rank:
+        _drop(columns, wishes, kept, width, above_rank=wishing_rank)
+    _drop(columns, needs, kept, width, above_rank=0)
     widths = {i: needs[i] for i in kept}
     spare = max(width - _total(needs, kept), 0)
     for i in kept:
@@ -85,6 +87,17 @@ def _fit(
     return kept, widths
 
 
+def _drop(
+    columns: Sequence[Column], needs: dict[int, int], kept: list[int], width: int, above_rank: int
+) -> None:
+    """Take columns out of `kept`, the highest rank first, until the others fit."""
+    while _total(needs, kept) > width:
+        droppable = [i for i in kept if columns[i].rank > above_rank]
+        if not droppable:
+            return
+        kept.remove(max(droppable, key=lambda i: columns[i].rank))
+
+
 def _need(column: Column, i: int, rows: Sequence[Sequence[Cell]]) -> int:
     if column.least:
         return column.least
@@ -93,7 +106,8 @@ def _need(column: Column, i: int, rows: Sequence[Sequence[Cell]]) -> int:
 
 
 def _total(needs: dict[int, int], kept: list[int]) -> int:
-    return sum(needs[i] for i in kept) + GAP_CELLS * len(kept)
+    """One cell at the left, a gap between columns."""
+    return 1 + sum(needs[i] for i in kept) + GAP_CELLS * (len(kept) - 1)
 
 
 def _line(

@@ -120,8 +120,7 @@ def bar(background_A: float, granted_A: float, limit_A: float, cells: int, glyph
 
 def devices(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Text]:
     """One line for each meter and bus; where there is no room, what is not well comes first."""
-    found = [meter_line(name, meter) for name, meter in status["meters"].items()]
-    found += [bus_line(name, bus, status["scan"]) for name, bus in status["buses"].items()]
+    found = _device_lines(status)
     if len(found) <= n_lines:
         return [line for _, line in found]
     ordered = sorted(found, key=lambda item: item[0])
@@ -138,8 +137,17 @@ def devices(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Te
     return [*(line for _, line in ordered[: n_lines - 1]), Text(rest, "red" if n_bad else "dim")]
 
 
+def n_unwell(status: Status) -> int:
+    return sum(1 for is_well, _ in _device_lines(status) if not is_well)
+
+
+def _device_lines(status: Status) -> list[tuple[bool, Text]]:
+    """Whether it is well, and its line."""
+    found = [meter_line(name, meter) for name, meter in status["meters"].items()]
+    return found + [bus_line(name, bus, status["scan"]) for name, bus in status["buses"].items()]
+
+
 def meter_line(name: str, meter: Row) -> tuple[bool, Text]:
-    """Whether it is well, and the line."""
     quality = meter.get("quality") or (GOOD if meter["current_A"] is not None else "no value yet")
     is_well = quality == GOOD
     line = Text(f" meter {name}  ")
@@ -182,7 +190,7 @@ def chargers(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[T
         Column("set A", is_right=True),
         Column("draw A", rank=1, is_right=True),
         Column("may draw", rank=4, is_right=True),
-        Column("why", rank=3, least=12, most=60),
+        Column("why", rank=3, least=12, wish=38, most=60),
     ]
     lines = table(columns, [_charger_cells(name, found[name]) for name in shown], width, glyphs)
     return [*lines, rest][:n_lines] if rest else lines[:n_lines]

@@ -6,6 +6,7 @@ Only reads. A site that stops, hangs or restarts while it is watched is said so 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -44,7 +45,7 @@ def top(site_name: str | None, runtime_dir: Path | None, for_ns: int | None) -> 
         with live.View(live.make_console()) as view, live.Keyboard() as keyboard:
             footer = [Text(FOOTER, "dim")] if keyboard.has_keys else []
             for now_ns in live.ticks(for_ns):
-                view.show(screen(watch.look(now_ns), *view.size, view.glyphs, footer))
+                view.show(watch.lines(now_ns, view, footer))
                 if "q" in keyboard.pressed(live.REDRAW_EVERY_s):
                     return
     except KeyboardInterrupt:
@@ -61,6 +62,14 @@ class Watch:
         self._last_at_ns = 0
         self._is_running = True
         self._asked_at_ns = time.monotonic_ns()
+
+    def lines(self, now_ns: int, view: live.View, footer: Sequence[Text]) -> list[Text]:
+        """The screen; one line as long as a site that starts has published nothing."""
+        try:
+            status = self.look(now_ns)
+        except NotRunning as error:
+            return [Text(f" {error}"), *footer]
+        return screen(status, *view.size, view.glyphs, footer)
 
     def look(self, now_ns: int) -> Status:
         """The newest status; where there is none for now, the last one with its age."""

@@ -23,6 +23,8 @@ MODE_STYLES = {"run": "bold green", "start": "bold yellow"}
 ANSWER_STYLES = {"safe": "green", "over": "bold red", "STALE": "bold red", "not proven": "yellow"}
 GUARD_ACTS = ("takeover", "holding", "stable")
 
+Part = Callable[[Status, int, int, Glyphs], list[Text]]
+
 
 class Block(NamedTuple):
     """Lines that belong together. `draw(n)` makes at most n of them, and says what it left out."""
@@ -61,21 +63,16 @@ def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> l
     """In the order of the screen; the rank is the order in which they get room."""
     n_circuits, n_chargers = len(status["circuits"]), len(status["chargers"])
     n_devices = len(status["meters"]) + len(status["buses"])
+    n_unwell = rows.n_unwell(status)
     events = [rows.event_line(event) for event in status["events"]]
+
+    def part(draw: Part) -> Callable[[int], list[Text]]:
+        return lambda n: draw(status, n, width, glyphs)
+
     return [
-        Block(
-            2,
-            min(n_circuits + 1, 4),
-            3 * n_circuits + 1,
-            lambda n: rows.circuits(status, n, width, glyphs),
-        ),
-        Block(3, 1, n_devices, lambda n: rows.devices(status, n, width, glyphs)),
-        Block(
-            1,
-            min(n_chargers + 1, 4),
-            n_chargers + 1,
-            lambda n: rows.chargers(status, n, width, glyphs),
-        ),
+        Block(2, min(n_circuits + 1, 4), 3 * n_circuits + 1, part(rows.circuits)),
+        Block(3, min(n_devices, n_unwell + 1, 4), n_devices, part(rows.devices)),
+        Block(1, min(n_chargers + 1, 4), n_chargers + 1, part(rows.chargers)),
         Block(4, min(2, len(events)), len(events), lambda n: events[len(events) - n :]),
         Block(5, 0, len(timing), lambda n: timing[:n]),
     ]

@@ -1,0 +1,166 @@
+"""`loadctl top`: what it says of a site that runs, stops, hangs and comes back while it watches."""
+
+import io
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from hw.sim.scenario import Scenario
+from loadctl import runtime
+from loadctl import tables as plain_tables
+from loadctl.cli import live
+from loadctl.cli.columns import ASCII_GLYPHS, Glyphs
+from loadctl.cli.main import cli
+from loadctl.cli.top import Watch
+from loadctl.errors import NotRunning
+from loadctl.runtime import SiteDir
+from tests.support import sim_sites
+from tests.support.scan_rig import S_ns, VirtualRig
+from tests.support.screens import plain
+
+
+class Site:
+    """A site that runs: its lock is held, its image can be published when wanted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.start()
+        self.rig = VirtualRig(sim_sites.metered_site(2), Scenario(), self.site_dir.path)
+        self.rig.run_for(5 * S_ns)
+        named = replace(self.rig.tables.site, name="rig")
+        tables = replace(self.rig.tables, site=named)
+        self.site_dir.tables.write_text(plain_tables.dump(tables))
+        self.publish()
+
+    def publish(self) -> int:
+        now_ns = time.monotonic_ns()
+        self.rig.image.publish(now_ns)
+        return now_ns
+
+    def start(self) -> None:
+        self.site_dir, self.lock_fd = runtime.claim(self.folder, "rig")
+
+    def end(self) -> None:
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+        self.lock_fd = -1
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    found = Site(tmp_path)
+    yield found
+    found.end()
+
+
+def top(folder: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(cli, ["top", "--runtime-dir", str(folder), *arguments])
+
+
+def test_top_without_a_site_ends_with_code_five_and_one_line(tmp_path: Path) -> None:
+    done = top(tmp_path)
+    assert isinstance(done.exception, NotRunning)
+    assert (done.exception.exit_code, str(done.exception)) == (5, f"no site runs under {tmp_path}")
+    assert done.output == ""
+
+
+def test_top_of_a_site_that_has_ended_points_to_status(site: Site) -> None:
+    site.end()
+    done = top(site.folder, "--site", "rig")
+    assert isinstance(done.exception, NotRunning)
+    assert str(done.exception) == "rig: not running; see `loadctl status`"
+
+
+def test_top_into_a_pipe_prints_the_last_screen_at_its_end(site: Site) -> None:
+    done = top(site.folder, "--for", "0.1s")
+    assert (done.exit_code, done.exception) == (0, None)
+    assert done.output.startswith(" RUN   rig")
+    assert " bay1 " in done.output
+    assert "q quit" not in done.output
+
+
+def test_watch_of_a_site_that_ends_says_so_and_goes_on(site: Site) -> None:
+    watch = Watch(site.site_dir)
+    now_ns = site.publish()
+    assert watch.look(now_ns)["is_running"] is True
+    site.end()
+    assert watch.look(now_ns + S_ns)["is_running"] is True  # the image is fresh
+    later_ns = time.monotonic_ns() + 3 * S_ns
+    found = watch.look(later_ns)
+    assert (found["is_running"], found["is_stale"], found["mode"]) == (False, True, "not running")
+    assert found["age_ms"] > 2900
+
+
+def test_watch_of_a_site_whose_files_vanish_keeps_the_last_status_with_its_age(site: Site) -> None:
+    watch = Watch(site.site_dir)
+    now_ns = site.publish()
+    watch.look(now_ns)
+    site.end()
+    site.start()  # another start removes what the earlier one left
+    found = watch.look(now_ns + 2 * S_ns)
+    assert found["is_running"] is True
+    assert (found["is_stale"], found["age_ms"]) == (True, pytest.approx(2000, abs=1))
+
+
+def test_watch_of_a_site_that_has_published_nothing_yet_is_one_line(tmp_path: Path) -> None:
+    site_dir, fd = runtime.claim(tmp_path, "rig")
+    view = live.View(Console(file=io.StringIO()))
+    lines = plain(Watch(site_dir).lines(time.monotonic_ns(), view, ()))
+    assert lines == [" rig: nothing published yet"]
+    os.close(fd)
+
+
+def test_watch_asks_for_the_lock_only_when_the_image_is_old_and_once_a_second(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SiteDir] = []
+    monkeypatch.setattr(SiteDir, "is_locked", lambda self: asked.append(self) or True)
+    watch = Watch(site.site_dir)
+    now_ns = site.publish()
+    for quarter in range(6):  # 1.5 s: three periods, not yet stale
+        watch.look(now_ns + quarter * S_ns // 4)
+    assert asked == []
+    for quarter in range(8, 16):
+        watch.look(now_ns + quarter * S_ns // 4)
+    assert len(asked) == 2
+
+
+# the terminal
+
+
+@pytest.mark.parametrize(
+    ("data", "keys"),
+    [
+        (b"q", ["q"]),
+        (b"Km", ["k", "m"]),
+        (b"\x1b[A", []),
+        (b"\x1b[1;5Ck", ["k"]),
+        (b"\x1bOPs", ["s"]),
+        (b"\x1b", []),
+        (b" \r\n\t", []),
+        (b"\xff\xfe", []),
+    ],
+)
+def test_keys_are_letters_and_nothing_of_a_cursor_key(data: bytes, keys: list[str]) -> None:
+    assert live.keys_of(data) == keys
+
+
+def test_keyboard_without_a_terminal_has_no_keys_and_is_no_error() -> None:
+    with live.Keyboard(io.StringIO("q")) as keyboard:
+        assert not keyboard.has_keys
+        assert keyboard.pressed(0) == []
+    with open(os.devnull) as nothing, live.Keyboard(nothing) as keyboard:
+        assert not keyboard.has_keys
+
+
+@pytest.mark.parametrize(("encoding", "glyphs"), [("utf-8", Glyphs()), ("ascii", ASCII_GLYPHS)])
+def test_glyphs_are_those_that_the_terminal_can_show(encoding: str, glyphs: Glyphs) -> None:
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert live.glyphs_for(console) == glyphs

@@ -1,0 +1,207 @@
+"""The screen of a site, drawn from a made status at given sizes: the words that matter, exactly."""
+
+from typing import Any
+
+import pytest
+from rich.text import Text
+
+from loadctl.cli.columns import ASCII_GLYPHS, Glyphs
+from loadctl.cli.rows import bar, state_of
+from loadctl.cli.view import acts_line, screen
+from tests.support import screens
+from tests.support.screens import plain
+
+SIZES = [(20, 6), (40, 12), (60, 14), (80, 24), (80, 30), (120, 40), (200, 60)]
+
+
+def drawn(status: dict[str, Any], width: int = 80, height: int = 24, **more: Any) -> list[str]:
+    return plain(screen(status, width, height, **more))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("n_chargers", [1, 6, 60])
+def test_screen_at_any_size_never_wraps_and_never_runs_over(
+    width: int, height: int, n_chargers: int
+) -> None:
+    found = screens.status(n_chargers, site="A garage with quite a long name of its own")
+    lines = drawn(found, width, height, footer=[Text("q quit")])
+    assert len(lines) <= height
+    assert [line for line in lines if Text(line).cell_len > width] == []
+    assert [line for line in lines if "\n" in line] == []
+    assert lines[-1] == "q quit"
+
+
+def test_screen_of_80_by_24_says_safe_binds_acts_first_and_shows_everything() -> None:
+    lines = drawn(screens.status())
+    assert lines[0].startswith(" RUN   Demo garage ")
+    assert lines[0].endswith(" 0.3 s old")
+    assert lines[1].startswith(" safe: garage L")
+    assert lines[2].startswith(" binds: garage L1 (6 chargers)")
+    assert lines[3] == " acts: the scan (pid 701); the guard (pid 700) watches"
+    assert " ".join(lines[4].split()) == "circuit ▒ building (peak held) █ chargers A limit"
+    assert lines[5].startswith(" main     L1  ▒▒▒")
+    assert lines[5].endswith("  41.7     63")
+    assert lines[8].startswith(" garage   L1  ███")
+    assert lines[11] == " meter grid  27.2 / 34.0 / 42.6 A  good, 0.3 s old"
+    assert lines[12] == " bus garage  open, busy 181 of 500 ms"
+    assert lines[14].split() == ["bay1", "charging", "8.0", "7.5", "garage", "L1", "full"]
+    assert lines[-2] == "     3.2 s ago  meter grid gives no value"
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (84, "charger state set A draw A may draw why"),
+        (80, "charger state set A draw A why"),
+        (47, "charger state set A draw A why"),
+        (46, "charger state set A draw A"),
+        (28, "charger set A draw A"),
+        (20, "charger set A"),
+    ],
+)
+def test_charger_columns_in_a_narrow_terminal_go_by_importance(width: int, columns: str) -> None:
+    heads = [line for line in drawn(screens.status(), width) if line.startswith(" charger")]
+    assert heads[0].split() == columns.split()
+
+
+def test_circuit_bar_goes_before_the_numbers() -> None:
+    lines = drawn(screens.status(), 30)
+    assert lines[4].split() == ["circuit", "A", "limit"]
+    assert lines[5].split() == ["main", "L1", "41.7", "63"]
+
+
+def test_chargers_that_do_not_fit_are_counted_and_those_in_trouble_are_shown() -> None:
+    found = screens.status(40)
+    found["chargers"]["bay33"] = screens.charger(is_silent=True, state=None, draw_A=None)
+    for i in range(34, 41):
+        found["chargers"][f"bay{i}"] = screens.charger(state="A")
+    lines = drawn(found)
+    (rest,) = [line for line in lines if line.startswith(" and ")]
+    shown = [line for line in lines if line.startswith(" bay")]
+    assert shown[-1].split()[:2] == ["bay33", "silent"]
+    n_left = 40 - len(shown)
+    assert rest == f" and {n_left} more: {n_left - 7} charging, 7 no car"
+
+
+def test_circuits_in_a_low_terminal_show_their_fullest_phase() -> None:
+    found = screens.status()
+    found["circuits"] = {f"c{i}": screens.circuit() for i in range(6)}
+    found["circuits"]["c4"]["granted_A"] = [1.0, 2.0, 39.0]
+    lines = drawn(found)
+    rows = [line.split() for line in lines if line.startswith(" c")]
+    assert rows[0][0] == "circuit"
+    assert [rows[5][0], rows[5][1], *rows[5][-2:]] == ["c4", "L3", "39.0", "40"]
+    found["circuits"] |= {f"d{i}": screens.circuit() for i in range(10)}
+    lines = drawn(found)
+    assert [line for line in lines if line.startswith(" c4")]
+    (rest,) = [line for line in lines if "more circuits" in line]
+    assert rest.endswith("the fullest at 60 %")
+
+
+def test_screen_with_room_has_air_and_the_timing() -> None:
+    lines = drawn(screens.status(), 120, 40)
+    assert lines.count("") == 5
+    assert lines[-1].startswith(" timing: 74 scans of 500 ms, 0 missed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pid": None}, " acts: the scan (pid 701); no guard watches it"),
+        (
+            {"state": "takeover", "cause": "the scan ended"},
+            " acts: the guard (pid 700), the scan ended:"
+            " writes min(last, failsafe) to every charger",
+        ),
+        (
+            {"state": "holding", "cause": "the scan was late", "since_s": 3.2},
+            " acts: the guard (pid 700), the scan was late:"
+            " holds every charger at min(last, failsafe) for 3.2 s",
+        ),
+        (
+            {
+                "state": "stable",
+                "cause": "the scan ended",
+                "since_s": 8.0,
+                "next_restart_s": 51.6,
+            },
+            " acts: the guard (pid 700), the scan ended:"
+            " holds every charger at min(last, failsafe) for 8.0 s; restart in 52 s",
+        ),
+    ],
+)
+def test_acts_line_says_who_holds_the_buses(changes: dict[str, Any], words: str) -> None:
+    assert acts_line(screens.status(guard=screens.guard(**changes))).plain == words
+
+
+def test_screen_of_a_site_that_is_gone_says_that_nobody_acts() -> None:
+    found = screens.status(mode="not running", is_running=False, is_stale=True, age_ms=4200.0)
+    lines = drawn(found)
+    assert lines[0].startswith(" NOT RUNNING   Demo garage")
+    assert lines[1] == " STALE: the last scan is 4.2 s old"
+    assert " acts: nobody; each charger falls to its own fallback" in lines
+
+
+def test_headline_gives_the_reason_of_the_mode() -> None:
+    found = screens.status(mode="failsafe", mode_reason="3 overruns")
+    assert drawn(found)[0].startswith(" FAILSAFE   Demo garage  3 overruns ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"state": "A"}, "no car"),
+        ({"state": "B"}, "plugged"),
+        ({"state": "C"}, "charging"),
+        ({"state": "F"}, "fault"),
+        ({"state": None}, "-"),
+        ({"is_armed": False}, "not armed"),
+        ({"is_armed": False, "is_silent": True}, "silent"),
+        ({"is_silent": True, "is_starved": True}, "starved"),
+    ],
+)
+def test_charger_state_says_trouble_before_what_the_car_does(
+    changes: dict[str, Any], words: str
+) -> None:
+    assert state_of(screens.charger(**changes))[0] == words
+
+
+def test_devices_that_are_not_well_come_first_where_room_is_short() -> None:
+    found = screens.status(12)
+    found["meters"] = {f"m{i}": screens.meter() for i in range(8)}
+    found["meters"]["m6"] = screens.meter(quality="frozen")
+    found["buses"]["far"] = screens.bus(is_open=False)
+    lines = drawn(found, 80, 26)
+    named = [line for line in lines if line.startswith((" meter", " bus", " and"))]
+    assert named == [
+        " meter m6  27.2 / 34.0 / 42.6 A  frozen, 0.3 s old",
+        " bus far  port lost",
+        " and 8 more meters and buses, all well",
+    ]
+    assert " 10 meters and buses, 2 of them not well" in drawn(found, 80, 12)
+
+
+def test_meter_without_any_value_says_so() -> None:
+    found = screens.status()
+    found["meters"]["grid"] = screens.meter(current_A=None, age_ms=None, quality="")
+    assert " meter grid  no value yet" in drawn(found)
+
+
+def test_bus_with_silent_chargers_counts_them() -> None:
+    found = screens.status(buses={"garage": screens.bus(silent_chargers=2)})
+    assert " bus garage  open, busy 181 of 500 ms, 2 silent" in drawn(found)
+
+
+def test_bar_is_building_then_chargers_then_free_and_red_beyond_the_limit() -> None:
+    glyphs = Glyphs()
+    assert bar(10, 20, 40, 8, glyphs).plain == "▒▒████··"
+    assert bar(10, 20, 40, 8, ASCII_GLYPHS).plain == "==####.."
+    over = bar(10, 40, 40, 8, glyphs)
+    assert over.plain == "▒▒██████"
+    assert [str(span.style) for span in over.spans][1] == "red"
+    assert bar(0, 0, 0, 8, glyphs).plain == "no suppl"
+
+
+def test_screen_in_ascii_has_no_other_character() -> None:
+    for line in drawn(screens.status(site="x" * 200), glyphs=ASCII_GLYPHS):
+        line.encode("ascii")

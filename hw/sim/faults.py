@@ -1,8 +1,8 @@
 """What befalls an exchange on its way: the one place where the line is made to misbehave.
 
 A `Faults` is asked once for every whole request to a device that exists, and answers with the
-`Fate` of the exchange. Scripts of faults are further classes of this shape, chosen in `faults_for`.
-Same seed and same requests: same fates.
+`Fate` of the exchange. Faults that begin and end (`hw/sim/troubles.py`) add to it. Same seed and
+same requests: same fates.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ class Fate(NamedTuple):
     loses_reply: bool = False  # the device does what it was told, and nobody learns of it
     late_ns: int = 0  # the reply begins this much after its time
     flips: int = 0  # bits that arrive wrong in the middle byte of the reply
+    foreign: str = ""  # another whole frame comes in its place: of another "address" and so on
+    noise: bytes = b""  # comes right before the reply
+    is_drowned: bool = False  # only the noise comes
+
+    @property
+    def spoils_reply(self) -> bool:
+        """Whether what arrives is not the reply."""
+        return self.loses_reply or bool(self.flips or self.foreign or self.noise)
 
 
 WELL = Fate()

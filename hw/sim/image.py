@@ -33,11 +33,22 @@ class Registers:
             for register in device_map.registers.values()
             if register.write_function
         }
-        for block in device_map.blocks:
+        self.reset()
+
+    def reset(self) -> None:
+        """As the device left the factory."""
+        for words in self._words.values():
+            words.clear()
+        for block in self.map.blocks:
             for at in range(block.address, block.address + block.count):
                 self._words[block.function][at] = 0
-        for register in device_map.registers.values():
+        for register in self.map.registers.values():
             self._place(register)
+
+    def fill_ones(self) -> None:
+        """All ones in every register, as from a device whose own bus is dead."""
+        for words in self._words.values():
+            words.update(dict.fromkeys(words, 0xFFFF))
 
     def _place(self, register: Register) -> None:
         """Give a register its words, with the factory's value where the map says one."""

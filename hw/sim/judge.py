@@ -70,6 +70,10 @@ class Judge:
 
     # the setpoints
 
+    def not_obeyed(self, charger_i: int) -> None:
+        """A setpoint frame that was acknowledged and changed nothing."""
+        self.board.slots[self.board.charger(charger_i) + 5] += 1
+
     def setpoint(
         self, charger_i: int, before_mA: int, written_mA: int, setpoint_mA: int, now_ns: int
     ) -> bool:
@@ -149,6 +153,7 @@ class Judge:
             },
             "could_mA": {name: self.plant.could_mA(k) for k, name in below},
             "draw_mA": {name: list(self.plant.draw_mA(k)) for k, name in below},
+            "liars": [name for k, name in below if self.plant.is_lying(k)],
         }
 
     # the circuits: what really flowed

@@ -73,11 +73,20 @@ class Outlet:
         self.allowed_mA = 0  # what the car takes itself to be allowed
         self._falls: deque[tuple[int, int]] = deque()  # (due, current), due in order
         self._rise_at_ns = NEVER_ns
+        self.is_off = False
+        self.is_deaf = False  # acknowledges setpoints and does not obey them
+        self._is_doubtful = False  # was deaf or switched off, and may draw by that still
+        self._has_obeyed = False  # since then
 
     # what reaches the box
 
     def write_setpoint(self, setpoint_mA: int, now_ns: int) -> None:
         self.advance(now_ns)
+        if self.is_deaf:
+            if setpoint_mA != self.setpoint_mA:
+                self._is_doubtful, self._has_obeyed = True, False
+            return
+        self._has_obeyed = True
         self.setpoint_mA = setpoint_mA
         if self.is_expired:
             self._is_setpoint_fresh = True
@@ -105,7 +114,32 @@ class Outlet:
             self._is_setpoint_fresh = False
             self._command(self.setpoint_mA)
 
+    def power_off(self, setpoint_mA: int, fallback_mA: int, watchdog_ns: int, now_ns: int) -> None:
+        """The box is gone, and its pilot with it; the values are those that it will wake with."""
+        self.advance(now_ns)
+        self.setpoint_mA, self.fallback_mA, self.watchdog_ns = setpoint_mA, fallback_mA, watchdog_ns
+        self.is_off = self._is_doubtful = True
+        self._has_obeyed = False
+        self.is_expired = self._is_setpoint_fresh = False
+        self._held.clear()
+        self._falls.clear()
+        self.pilot_mA = self.allowed_mA = 0
+        self._rise_at_ns = NEVER_ns
+
+    def power_on(self, now_ns: int) -> None:
+        self.advance(now_ns)
+        self.is_off = False
+        self.fed_at_ns = self.at_ns
+        self._set_pilot(self._clamped(self.setpoint_mA))
+
     # what can be seen
+
+    @property
+    def is_lying(self) -> bool:
+        """Whether box or car may still draw more than who wrote the last setpoint must believe."""
+        if self._is_doubtful and not (self.is_off or self.is_deaf):
+            self._is_doubtful = not self._has_obeyed or self.could_mA() > self.in_force_mA
+        return self._is_doubtful
 
     @property
     def in_force_mA(self) -> int:
@@ -162,7 +196,7 @@ class Outlet:
 
     def _next(self) -> tuple[int, Callable[[], None]]:
         expiry_ns = NEVER_ns
-        if self.watchdog_ns and not self.is_expired:
+        if self.watchdog_ns and not self.is_expired and not self.is_off:
             expiry_ns = self.fed_at_ns + self.watchdog_ns
         return min(
             (self._held[0][0] if self._held else NEVER_ns, self._pilot_moves),

@@ -1,7 +1,8 @@
 """A pseudo-terminal in the place of a serial port: raw, and reached by a path of our choice.
 
 Owns the two descriptors and the symbolic link. Our own end of the client's side stays open, so that
-clients may come and go.
+clients may come and go. Unplugged, the link is gone and clients are hung up; plugged in again it is
+another terminal under the same path.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ READ_BYTES = 1_024
 class PtyPort:
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.is_plugged = False
+        self.plug()
+
+    def plug(self) -> None:
         self.fd, self._client_fd = os.openpty()
         tty.setraw(self._client_fd)
         os.set_blocking(self.fd, False)
         self._target = os.ttyname(self._client_fd)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         os.symlink(self._target, beside)
-        os.replace(beside, path)  # an old link of a process that was killed is replaced
+        os.replace(beside, self.path)  # an old link of a process that was killed is replaced
+        self.is_plugged = True
 
     def read(self) -> bytes:
         try:
@@ -37,8 +43,14 @@ class PtyPort:
         except BlockingIOError:
             return
 
-    def close(self) -> None:
+    def unplug(self) -> None:
+        if not self.is_plugged:
+            return
+        self.is_plugged = False
         if self.path.is_symlink() and os.readlink(self.path) == self._target:
             self.path.unlink()
         os.close(self.fd)
         os.close(self._client_fd)
+
+    def close(self) -> None:
+        self.unplug()

@@ -12,6 +12,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hw.sim.fault import Fault
 from hw.sim.outlet import Visit
 from loadctl.units import NS_PER_S
 
@@ -53,10 +54,10 @@ class Load:
         if self.kind == "steps":
             return self.steps[index % len(self.steps)]
         if self.kind == "random":
-            return self._between(*(_noise(self.seed, index, phase) for phase in range(3)))
+            return self._between(*(noise_ppm(self.seed, index, phase) for phase in range(3)))
         share_ppm = self._curve_ppm(since_ns)
         kettle = 60 * index + max(since_ns, 0) % self.every_ns * 60 // self.every_ns
-        noises = (_noise(self.seed, kettle, phase) * 15 // 100 for phase in range(3))
+        noises = (noise_ppm(self.seed, kettle, phase) * 15 // 100 for phase in range(3))
         return self._between(*(share_ppm * 85 // 100 + noise for noise in noises))
 
     def _curve_ppm(self, since_ns: int) -> int:
@@ -91,6 +92,8 @@ class Scenario:
     losses: Losses = Losses()
     turnaround_ns: int | None = None  # None: the longest that bus or map allow
     power_on_mA: int = 0  # setpoint with which every box starts
+    faults: tuple[Fault, ...] = ()
+    logs_writes: bool = False  # keep a log of every setpoint write
 
     def dump(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -100,7 +103,9 @@ def load_scenario_json(text: str) -> Scenario:
     raw = json.loads(text)
     loads = {name: Load(**_tuples(load)) for name, load in raw.pop("loads").items()}
     visits = tuple(Visit(**_tuples(visit)) for visit in raw.pop("visits"))
-    return Scenario(loads=loads, visits=visits, losses=Losses(**raw.pop("losses")), **raw)
+    faults = tuple(Fault(**fault) for fault in raw.pop("faults"))
+    losses = Losses(**raw.pop("losses"))
+    return Scenario(loads=loads, visits=visits, losses=losses, faults=faults, **raw)
 
 
 def _tuples(raw: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +116,7 @@ def _tuple(value: Any) -> Any:
     return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
 
 
-def _noise(seed: int, index: int, phase: int) -> int:
+def noise_ppm(seed: int, index: int, phase: int) -> int:
     """An even number in 0..PPM that depends on its arguments only (splitmix64)."""
     mask = (1 << 64) - 1
     z = (seed * 0x9E3779B97F4A7C15 + index * 0xBF58476D1CE4E5B9 + phase * 0x94D049BB133111EB) & mask

@@ -2,7 +2,7 @@
 
 Owns the bus processes and the files in its directory. Ends its own children only, by their process
 id; if it is itself killed they end because their standard input closes. Leaves the results,
-`judged-BUS.jsonl` and `report.json`, and nothing else.
+`judged-BUS.jsonl`, `written-BUS.jsonl` where asked for, and `report.json`, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from hw.sim.board import Board
 from hw.sim.bus_process import READY_LINE
+from hw.sim.fault import Fault, bus_of, check
 from hw.sim.report import report_of
 from hw.sim.scenario import Scenario, demo_scenario
 from loadctl.errors import BusError
@@ -72,6 +73,8 @@ class SimSite:
         (self.directory / "board").unlink(missing_ok=True)
         (self.directory / "tables.json").write_text(dump(self.tables))
         (self.directory / "scenario.json").write_text(self.scenario.dump())
+        for fault in self.scenario.faults:
+            check(fault, self.tables)
         self._board = Board(self.tables, self.directory / "board")
         self._final = None
         self.start_ns = time.monotonic_ns()
@@ -106,6 +109,30 @@ class SimSite:
                 f"(process {process.pid}, exit code {process.poll()})"
             )
 
+    def inject(self, fault: Fault) -> None:
+        """Let a fault begin, `fault.at_ns` from now."""
+        self._tell(check(fault, self.tables), {"inject": fault.to_plain()})
+
+    def clear(self, who: str, kind: str = "") -> None:
+        """End what `who` has, everything or one kind of it; a bus stands for all that is on it."""
+        self._tell(bus_of(who, self.tables), {"clear": who, "kind": kind})
+
+    def _tell(self, bus_i: int, command: dict[str, Any]) -> None:
+        name = self.tables.buses[bus_i].name
+        process = self._processes.get(name)
+        if process is None or process.stdin is None or process.poll() is not None:
+            raise BusError(f"simulated bus {name}: not running, so it cannot be told of a fault")
+        process.stdin.write(json.dumps(command).encode() + b"\n")
+        process.stdin.flush()
+
+    def written(self) -> list[dict[str, Any]]:
+        """Every setpoint write so far in the order of arrival, where the scenario logs them.
+
+        `at_ns` is CLOCK_MONOTONIC at the last byte of the request.
+        """
+        entries = [e for bus in self.tables.buses for e in self._lines(f"written-{bus.name}.jsonl")]
+        return sorted(entries, key=lambda entry: int(entry["at_ns"]))
+
     def dead(self) -> list[str]:
         """Buses whose process has ended by itself."""
         return [name for name, process in self._processes.items() if process.poll() is not None]
@@ -116,15 +143,18 @@ class SimSite:
             return self._final
         if self._board is None:
             raise BusError("simulated site: not started, so there is nothing to report")
-        entries = [entry for bus in self.tables.buses for entry in self._judged(bus.name)]
+        buses = self.tables.buses
+        entries = [e for bus in buses for e in self._lines(f"judged-{bus.name}.jsonl")]
         violations = [_without_kind(e) for e in entries if e["kind"] == "violation"]
+        faults = [_without_kind(e) for e in entries if e["kind"] == "fault"]
         timing = {e["bus"]: _without_kind(e) for e in entries if e["kind"] == "timing"}
         report = report_of(self.tables, self._board, violations)
         elapsed_s = (time.monotonic_ns() - self.start_ns) / NS_PER_S
-        return {"elapsed_s": round(elapsed_s, 3), **report, "timing": timing}
+        ends = {"faults": sorted(faults, key=lambda fault: fault["at_ns"]), "timing": timing}
+        return {"elapsed_s": round(elapsed_s, 3), **report, **ends}
 
-    def _judged(self, bus_name: str) -> list[dict[str, Any]]:
-        path = self.directory / f"judged-{bus_name}.jsonl"
+    def _lines(self, file_name: str) -> list[dict[str, Any]]:
+        path = self.directory / file_name
         if not path.exists():
             return []
         # A line without its end is still being written.

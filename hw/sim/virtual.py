@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hw.late import LateReplies
 from hw.sim.board import Board
+from hw.sim.fault import Fault, bus_of, check
 from hw.sim.line import SlaveLine, make_line, make_plant
 from hw.sim.report import report_of
 from hw.sim.rtu import is_whole, with_crc
@@ -64,7 +65,8 @@ class VirtualWire:
 
     @property
     def is_open(self) -> bool:
-        return True
+        self.slaves.tick(self.now_ns())
+        return not self.slaves.troubles.is_unplugged
 
     def now_ns(self) -> int:
         return max(self._local_ns, self._clock.now_ns())
@@ -78,17 +80,20 @@ class VirtualWire:
 
     def transact(self, exchange: Exchange, patience: Patience, deadline_ns: int) -> Reply:
         now_ns = self.now_ns()
+        if not self.is_open:
+            return self._not_sent(exchange, now_ns)
         begin_ns = max(now_ns, self._free_at_ns(exchange.address, patience))
         asked_ns = begin_ns + self.line.bytes_ns(exchange.request_bytes)
         expected_ns = asked_ns + patience.turnaround_ns + self.line.bytes_ns(exchange.reply_bytes)
         if not self._may_send(exchange, now_ns, expected_ns, deadline_ns):
-            self._counters[exchange.address].not_sent += 1
-            return Reply(Code.NOT_SENT, b"", 0, now_ns, now_ns)
+            return self._not_sent(exchange, now_ns)
         self._in_flight = [a for a in self._in_flight if a.last_at_ns > begin_ns]
         answer = self.slaves.hear(request_bytes(exchange), asked_ns)
         if answer is not None:
             self._in_flight.append(self._arrival(asked_ns + answer.after_ns, answer.data))
         give_up_ns = min(asked_ns + patience.timeout_ns, deadline_ns)
+        for burst_ns, data in self.slaves.troubles.bursts(begin_ns, give_up_ns):
+            self._in_flight.append(self._arrival(burst_ns, data))
         reply = self._listen(exchange, begin_ns, give_up_ns, deadline_ns)
         if reply.code in (Code.NO_ANSWER, Code.BAD_FRAME):
             self._struck.add(exchange.address)
@@ -97,6 +102,10 @@ class VirtualWire:
         if patience.gap_on_bus:
             self._bus_gap_ns = max(self._bus_gap_ns, patience.gap_ns)
         return reply
+
+    def _not_sent(self, exchange: Exchange, now_ns: int) -> Reply:
+        self._counters[exchange.address].not_sent += 1
+        return Reply(Code.NOT_SENT, b"", 0, now_ns, now_ns)
 
     def _may_send(
         self, exchange: Exchange, now_ns: int, expected_ns: int, deadline_ns: int
@@ -174,15 +183,33 @@ class VirtualSite:
         self.tables = tables
         self.clock = VirtualClock(start_ns)
         self.board = Board(tables)
+        self.faults: list[dict[str, Any]] = []  # begins and ends
         everyone = range(len(tables.chargers))
         self.plant = make_plant(tables, scenario, self.board, start_ns, everyone)
-        self.lines = [make_line(tables, scenario, self.plant, i) for i in range(len(tables.buses))]
+        self.written: list[dict[str, Any]] = []  # setpoint writes, where the scenario logs them
+        note_write = self.written.append if scenario.logs_writes else None
+        self.lines = [
+            make_line(tables, scenario, self.plant, bus_i, self._noted, note_write)
+            for bus_i in range(len(tables.buses))
+        ]
         late_ns = 2 * tables.site.period_ns
         self.wires = [
             VirtualWire(self.clock, Line(bus.baud, bus.frame), slaves, late_ns)
             for bus, slaves in zip(tables.buses, self.lines, strict=True)
         ]
         self.runner = VirtualRunner(self.clock, self.wires)
+
+    def inject(self, fault: Fault) -> None:
+        """Let a fault begin, `fault.at_ns` from now."""
+        self.lines[check(fault, self.tables)].inject(fault, self.clock.now_ns())
+
+    def clear(self, who: str, kind: str = "") -> None:
+        """End what `who` has, everything or one kind of it."""
+        self.lines[bus_of(who, self.tables)].clear(who, kind, self.clock.now_ns())
+
+    def _noted(self, entry: dict[str, Any]) -> None:
+        if entry["kind"] == "fault":
+            self.faults.append(entry)
 
     def violations(self) -> list[dict[str, Any]]:
         return [violation for line in self.lines for violation in line.judge.violations]

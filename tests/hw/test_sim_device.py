@@ -234,7 +234,25 @@ def test_meter_shows_the_circuit_with_magnitude_and_sign(bench: Bench) -> None:
     device_map = parse_map(bench.virtual.tables.maps["reference-meter"], "test")
     (step,) = measure_exchanges(device_map, 1)
     values = decode_meter(device_map, {step.what: bench.payload(step.exchange)})
-    assert values == ((10_000, 0, 3_500), (2_300, 0, -805), (230_000,) * 3)
+    assert values is not None
+    assert (values.current_mA, values.power_W) == ((10_000, 0, 3_500), (2_300, 0, -805))
+
+
+def test_meter_voltages_flicker_every_200_ms_within_400_mV(bench: Bench) -> None:
+    device_map = parse_map(bench.virtual.tables.maps["reference-meter"], "test")
+    (step,) = measure_exchanges(device_map, 1)
+
+    def voltages_mV(at_ns: int) -> tuple[int, ...]:
+        values = decode_meter(device_map, {step.what: bench.payload(step.exchange, at_ns)})
+        assert values is not None
+        return values.voltage_mV
+
+    seen = [voltages_mV(i * S // 5) for i in range(100)]
+    assert voltages_mV(100 * S // 5 - 1) == seen[-1]
+    assert len(set(seen)) == 100
+    every = [voltage_mV for voltages in seen for voltage_mV in voltages]
+    assert 229_600 <= min(every) < 229_650
+    assert 230_350 < max(every) <= 230_400
 
 
 def test_meter_shows_draws_on_their_grid_phases() -> None:

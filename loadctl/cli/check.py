@@ -16,14 +16,17 @@ from typing import Any
 
 import click
 
+from hw.devices import FED_BY_ANY, FED_BY_READS, FED_BY_WRITES, DeviceMap
 from loadctl.bound import BusBound, is_shared, takeover_bounds
 from loadctl.cli.params import json_option, maps_option, site_argument
 from loadctl.errors import CheckRefused
 from loadctl.plan import Plan, describe, make_plan
 from loadctl.site.load import Site, load_site
 from loadctl.site.proof import Proof, amount_text, proof_lines, prove
-from loadctl.tables import ChargerRow
+from loadctl.tables import ChargerRow, Tables
 from loadctl.units import A_from_mA, ms_from_ns, s_from_ns
+
+SILENT_ONLY = "protects against a silent gateway only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def lines(report: Report, columns: int | None) -> list[str]:
         *indented(proof_lines(report.proof)),
         "",
         "What each box does without the controller",
-        *indented(watchdog_lines(tables.chargers)),
+        *indented(watchdog_lines(report.site)),
     ]
     plan = ["does not fit"] if report.plan is None else describe(report.plan, tables)
     result += ["", "Bus plan", *indented(plan)]
@@ -126,20 +129,51 @@ def verdict(report: Report) -> str:
     return f"Refused for {n_reasons} reason{'s' * (n_reasons > 1)}; {beside}."
 
 
-def watchdog_lines(chargers: tuple[ChargerRow, ...]) -> list[str]:
+def watchdog_lines(site: Site) -> list[str]:
+    chargers = site.tables.chargers
     width = max(len(charger.name) for charger in chargers)
-    return [f"{charger.name:<{width}}  {watchdog_text(charger)}" for charger in chargers]
+    return [f"{charger.name:<{width}}  {watchdog_text(charger, site)}" for charger in chargers]
 
 
-def watchdog_text(charger: ChargerRow) -> str:
+def watchdog_text(charger: ChargerRow, site: Site) -> str:
+    """What this box does when it is left alone, and what keeps it from doing so."""
     if charger.is_isolated:
         return "is switched off for good"
     if charger.watchdog_ns is None:
         return f"no watchdog: keeps its last setpoint, counts {amount_text(charger.rated_mA, 'A')}"
-    fed_by = "messages of any kind" if charger.watchdog_fed_by == "any" else charger.watchdog_fed_by
-    after_s = f"{s_from_ns(charger.watchdog_ns):g} s"
     fallback = amount_text(charger.fallback_mA, "A")
-    return f"falls to {fallback} after {after_s}; its watchdog is fed by {fed_by}"
+    after_s = f"{s_from_ns(charger.watchdog_ns):g} s"
+    text = f"falls to {fallback}, {after_s} after {fed_text(site.maps[charger.model])}"
+    sharing = shares_watchdog(charger, site.tables)
+    if not sharing:
+        return text
+    others = ", ".join(sharing)
+    return f"{text}; one watchdog with {others} at the same address: what feeds one feeds all"
+
+
+def fed_text(device_map: DeviceMap) -> str:
+    """What feeds the watchdogs of this model, as seen from the last of it."""
+    watchdog = device_map.watchdog
+    assert watchdog is not None, "asked for a model with a watchdog"
+    if watchdog.kick is not None:
+        where = f"{watchdog.kick_raw:#06x} to register {watchdog.kick.address}"
+        return f"the last heartbeat ({where}), sent only after an acknowledged setpoint"
+    return {
+        FED_BY_ANY: f"the last message to it, reads too: {SILENT_ONLY}",
+        FED_BY_READS: f"the last read: {SILENT_ONLY}",
+        FED_BY_WRITES: "the last setpoint; reads do not feed it",
+    }[watchdog.fed_by]
+
+
+def shares_watchdog(charger: ChargerRow, tables: Tables) -> list[str]:
+    """The other outlets of the same box."""
+    return [
+        other.name
+        for other in tables.chargers
+        if (other.bus, other.address) == (charger.bus, charger.address)
+        and other.name != charger.name
+        and not other.is_isolated
+    ]
 
 
 def guard_lines(report: Report) -> list[str]:
@@ -200,6 +234,7 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "time_s": None if charger.watchdog_ns is None else s_from_ns(charger.watchdog_ns),
                 "fed_by": charger.watchdog_fed_by,
                 "fallback_A": A_from_mA(charger.fallback_mA),
+                "shares_with": shares_watchdog(charger, tables),
             }
             for charger in tables.chargers
         },

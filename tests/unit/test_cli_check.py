@@ -37,7 +37,7 @@ def test_check_good_site_prints_proof_plan_and_verdict(tmp_path: Path) -> None:
     assert lines[0].startswith(f"Test garage: {path}, hash ")
     assert lines[2].startswith("Failsafe proof: ")
     assert "  main     L1          6 A          0 A        100 A         94 A" in lines
-    assert "  bay1  falls to 6 A after 30 s; its watchdog is fed by writes" in lines
+    assert "  bay1  falls to 6 A, 30 s after the last setpoint; reads do not feed it" in lines
     assert "Bus plan" in lines
     assert [line for line in lines if line.startswith("  worst-case scan")] != []
     assert [line for line in lines if "none older than" in line] != []
@@ -79,7 +79,12 @@ def test_check_json_holds_proof_plan_and_watchdogs(tmp_path: Path) -> None:
         "limit": 100.0,
         "holds": True,
     }
-    assert answer["watchdogs"]["bay2"] == {"time_s": 30.0, "fed_by": "writes", "fallback_A": 10.0}
+    assert answer["watchdogs"]["bay2"] == {
+        "time_s": 30.0,
+        "fed_by": "writes",
+        "fallback_A": 10.0,
+        "shares_with": [],
+    }
     assert answer["plan"]["period_ms"] == 500.0
     assert answer["plan"]["worst_scan_ms"] < 500.0
     assert answer["plan"]["buses"]["rs485"]["status_age_s"] <= 2.0
@@ -188,4 +193,38 @@ def test_check_warnings_are_wrapped_for_a_terminal_and_whole_in_a_file() -> None
         "  circuit.main L1: much too",
         "      long for this screen",
         "  short",
+    ]
+
+
+def box_lines(path: Path, *words: str) -> list[str]:
+    """What check says about each box."""
+    lines = CliRunner().invoke(cli, ["check", str(path), *words]).output.splitlines()
+    first = lines.index("What each box does without the controller") + 1
+    return [line.strip() for line in lines[first : lines.index("", first)]]
+
+
+def test_check_says_what_feeds_each_watchdog() -> None:
+    assert box_lines(ROOT / "docs/examples/every-model.toml") == [
+        "heidelberg  falls to 6 A, 15 s after the last message to it, reads too: protects against"
+        " a silent gateway only",
+        "obo         falls to 6 A, 15 s after the last message to it, reads too: protects against"
+        " a silent gateway only",
+        "terra       falls to 0 A, 30 s after the last read: protects against a silent gateway"
+        " only",
+        "mennekes    falls to 6 A, 10 s after the last heartbeat (0x55aa to register 3328), sent"
+        " only after an acknowledged setpoint",
+    ]
+
+
+def test_check_two_outlets_on_one_address_share_a_watchdog(tmp_path: Path) -> None:
+    connectors = ("[rating]", '[connectors]\ncount = 2\nstride = 200\nconfidence = "H"\n\n[rating]')
+    maps = write_map(tmp_path, "twin", connectors)
+    text = GARAGE.replace("reference-charger", "twin")
+    text = in_table("charger.bay2", ("address = 3", "address = 2\nconnector = 2"), text=text)
+    feeds = "after the last setpoint; reads do not feed it"
+    assert box_lines(write_site(tmp_path, text), "--maps", str(maps)) == [
+        f"bay1  falls to 6 A, 30 s {feeds}; one watchdog with bay2 at the same address: what feeds"
+        " one feeds all",
+        f"bay2  falls to 10 A, 30 s {feeds}; one watchdog with bay1 at the same address: what feeds"
+        " one feeds all",
     ]

@@ -30,6 +30,8 @@ SETTINGS = (
 )
 
 FIFO_PRIORITY = 40  # above ordinary processes, below the guard and the kernel's interrupt threads
+GUARD_ABOVE = 10
+FIFO_PRIORITY_MAX = 99
 SWITCH_INTERVAL_s = 0.0001
 DMA_LATENCY_PATH = "/dev/cpu_dma_latency"
 PROC_STATUS_PATH = "/proc/self/status"
@@ -74,6 +76,18 @@ class RealTime:
             os.close(fd)
             raise
         self.latency_fd = fd
+
+
+def guard_priority(scan_priority: int) -> int:
+    """Above the scan, so that a scan that never waits cannot keep the guard from running."""
+    return min(FIFO_PRIORITY_MAX, scan_priority + GUARD_ABOVE) if scan_priority > 0 else 0
+
+
+def reset_on_fork(fifo_priority: int) -> Applied:
+    """What this thread starts from now on begins as an ordinary process."""
+    fifo = os.sched_param(fifo_priority)
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    return _tried(fifo_priority > 0, lambda: os.sched_setscheduler(0, policy, fifo))
 
 
 def _tried(is_asked: bool, action: Callable[[], None]) -> Applied:

@@ -44,7 +44,7 @@ class Happening(IntEnum):
     REWRITTEN = 10  # who: charger, first: mA that its register held, second: mA written again
     PORT_LOST = 11  # who: bus
     PORT_BACK = 12  # who: bus
-    CRASH_LOOP = 13  # first: scans that ended within the window
+    CRASH_LOOP = 13  # first: scans that ended within the window, second: s until the next start
     STOP_ASKED = 14
     STOPPED = 15  # first: chargers that acknowledged, second: those that did not
 
@@ -86,7 +86,7 @@ def event_words(kind: int, first: int, second: int) -> str:
         Happening.REWRITTEN: f"held {first} mA, {second} mA written again",
         Happening.PORT_LOST: "port lost",
         Happening.PORT_BACK: "port open again",
-        Happening.CRASH_LOOP: f"{first} scans ended: failsafe until the next start",
+        Happening.CRASH_LOOP: f"{first} scans ended: failsafe, the next start is in {second} s",
         Happening.STOP_ASKED: "told to stop",
         Happening.STOPPED: f"stopped: {first} acknowledged, {second} not",
     }

@@ -1,4 +1,4 @@
-"""What `run` refuses before it becomes the scan, and what it hands over when it does."""
+"""What `run` refuses before it becomes the guard, and what it hands over when it does."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from loadctl import runtime
+from hw.lock import lock_port
 from loadctl import tables as plain
 from loadctl.cli import run as command
 from loadctl.cli.main import cli
 from loadctl.errors import BusError, CheckRefused, UsageError
+from loadctl.guard.__main__ import arguments, main, open_ports
+from tests.support.builders import make_bus, make_tables
 
 SITE = """
 [site]
@@ -48,9 +50,9 @@ def port() -> Any:
 
 @pytest.fixture
 def became(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Calls of become_scan; the locks are let go at the end."""
+    """Calls of become_guard."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(command, "become_scan", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(command, "become_guard", lambda *arguments: calls.append(arguments))
     return calls
 
 
@@ -69,20 +71,29 @@ def run_site(
 
 
 def let_go(call: tuple[Any, ...]) -> None:
-    for fd in (*call[1], *call[2]):
-        os.close(fd)
+    os.close(call[1])
 
 
-def test_run_hands_over_tables_locks_and_options(
+def guard(call: tuple[Any, ...]) -> int:
+    """What the guard makes of what it was handed; only for sites that it refuses."""
+    site_dir, lock_fd, options = call
+    paths = ["--tables", str(site_dir.tables), "--runtime-dir", str(site_dir.path)]
+    return main([*paths, "--lock-fd", str(lock_fd), *options])
+
+
+def test_run_hands_over_tables_lock_and_options(
     tmp_path: Path, port: str, became: list[tuple[Any, ...]]
 ) -> None:
     done = run_site(tmp_path, port, "--fifo-priority", "0", "--cpu", "1")
     assert done.exit_code == 0, done.output
-    site_dir, _, port_fds, options = became[0]
+    site_dir, lock_fd, options = became[0]
     assert site_dir.is_locked() is True
     assert plain.load(site_dir.tables.read_text()).site.name == "Rig"
-    assert len(port_fds) == 1
-    assert options == ["--fifo-priority", "0", "--cpu", "1"]
+    assert lock_fd > 2
+    found = arguments(["--tables", "t", "--runtime-dir", "r", *options])
+    assert (found.fifo_priority, found.cpu, found.watchdog_device) == (0, 1, None)
+    assert (found.crash_limit, found.crash_window_s) == (3, 600.0)
+    assert found.scan_module == "loadctl.scan"
     assert done.stdout.startswith("Rig: 1 chargers, 0 meters on 1 buses, files in ")
     let_go(became[0])
 
@@ -97,22 +108,37 @@ def test_run_second_instance_of_a_site_is_refused(
     let_go(became[0])
 
 
-def test_run_second_site_on_a_port_is_refused(
-    tmp_path: Path, port: str, became: list[tuple[Any, ...]]
+def test_run_port_of_another_program_is_a_bus_error(
+    tmp_path: Path, port: str, became: list[tuple[Any, ...]], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    held = lock_port(port, tmp_path)
     run_site(tmp_path, port)
-    done = run_site(tmp_path, port, site="Other")
-    assert isinstance(done.exception, BusError)
-    assert f"port {port}" in str(done.exception)
+    assert guard(became[0]) == 4
+    said = capfd.readouterr().err
+    assert said.startswith(f"bus one: port {port}: ")
+    assert "is locked by another program" in said
+    assert said.count("\n") == 1
+    os.close(held)
     let_go(became[0])
 
 
-def test_run_missing_port_is_a_bus_error(tmp_path: Path, became: list[tuple[Any, ...]]) -> None:
-    done = run_site(tmp_path, "/dev/does-not-exist")
-    assert isinstance(done.exception, BusError)
-    assert "no such device" in str(done.exception)
-    assert became == []
-    assert runtime.running_sites([tmp_path / "rt"]) == []  # what was locked before is free again
+def test_run_missing_port_is_a_bus_error(
+    tmp_path: Path, became: list[tuple[Any, ...]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_site(tmp_path, "/dev/does-not-exist")
+    assert guard(became[0]) == 4
+    said = capfd.readouterr().err
+    assert said.startswith("bus one: port /dev/does-not-exist: no such device")
+    let_go(became[0])
+
+
+def test_run_watchdog_device_that_is_missing_is_a_usage_error(
+    tmp_path: Path, port: str, became: list[tuple[Any, ...]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_site(tmp_path, port, "--watchdog-device", "/dev/does-not-exist")
+    assert guard(became[0]) == 2
+    assert "watchdog /dev/does-not-exist: No such file" in capfd.readouterr().err
+    let_go(became[0])
 
 
 def test_run_site_whose_proof_does_not_hold_is_refused_before_anything_is_touched(
@@ -134,13 +160,10 @@ def test_run_site_whose_bus_plan_does_not_fit_is_refused(
     assert became == []
 
 
-def test_run_socket_port_is_locked_by_host_and_port_for_all_sites(
-    tmp_path: Path, became: list[tuple[Any, ...]]
+def test_run_second_port_in_use_lets_the_first_go(
+    tmp_path: Path, port: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The scan opens it; here it is only held."""
-    done = run_site(tmp_path, "socket://127.0.0.1:9")
-    assert done.exit_code == 0, done.output
-    assert [path.name for path in (tmp_path / "rt").glob("*.lock")] == ["127.0.0.1_9.lock"]
-    done = run_site(tmp_path, "socket://127.0.0.1:9", site="Other")
-    assert isinstance(done.exception, BusError)
-    let_go(became[0])
+    rows = [make_bus("one", port=port), make_bus("two", port="/dev/does-not-exist")]
+    with pytest.raises(BusError, match="bus two: port /dev/does-not-exist: no such device"):
+        open_ports(make_tables(buses=rows), tmp_path)
+    os.close(lock_port(port, tmp_path))

@@ -16,6 +16,8 @@ what became of it. Runs in the I/O thread of the charger's bus, in time that a s
     ARMED       none; after the link was lost       -> CHECK of the first register
 
 A register is written only when it differs (some wear) and is never written again without a check.
+An armed charger is audited: each register of the list is read again once in `AUDIT_ns`, because a
+box can lose power and be back so fast that it misses no message.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from enum import IntEnum
 from hw.devices import ArmingStep
 from hw.wire import Code, Exchange
 
+AUDIT_ns = 60_000_000_000
 RETRY_ns = 60_000_000_000  # a register that does not take its value may be worn by every try
 
 
@@ -45,6 +48,8 @@ class Arming:
         self.read_setpoint = read_setpoint
         self.setpoint_payload: bytes | None = None  # of the last good read of the setpoint
         self.retry_at_ns = 0
+        self.audit_i = 0
+        self.audited_at_ns = 0
         self.restart()
 
     def restart(self) -> None:
@@ -56,6 +61,25 @@ class Arming:
     @property
     def is_armed(self) -> bool:
         return self.stage is Stage.ARMED
+
+    def is_audit_due(self, now_ns: int) -> bool:
+        """One register at a time, so that all of them are read within `AUDIT_ns`."""
+        if not (self.is_armed and self.steps):
+            return False
+        return now_ns - self.audited_at_ns >= AUDIT_ns // len(self.steps)
+
+    def audit(self) -> Exchange:
+        """Read this one again."""
+        return self.steps[self.audit_i % len(self.steps)].read
+
+    def audited(self, code: Code, payload: bytes, now_ns: int) -> bool:
+        """False when the register holds something else than arming left there."""
+        if code is not Code.GOOD:
+            return True
+        is_right = payload == self.steps[self.audit_i % len(self.steps)].expected
+        self.audit_i += 1
+        self.audited_at_ns = now_ns
+        return is_right
 
     def exchange(self, now_ns: int) -> Exchange | None:
         """What to send next; None when there is nothing to do now."""
@@ -84,6 +108,7 @@ class Arming:
             self.stage = Stage.ARMED
         else:
             self._compared(payload, now_ns)
+        self.audited_at_ns = now_ns  # what the walk has read needs no audit yet
 
     def _compared(self, payload: bytes, now_ns: int) -> None:
         step = self.steps[self.step_i]

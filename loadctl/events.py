@@ -24,10 +24,27 @@ class Event(IntEnum):
     NOT_ARMED = 13  # who: charger, first: step of the arming list, second: code or 0
     REFUSED = 14  # who: charger, first: setpoint in mA, second: exception code
     GATE_DROP = 15  # who: charger, first: setpoint in mA
+    REBOOTED = 16  # who: charger, first: what showed it, see Sign
+    STARVED = 17  # who: charger
+    STARVED_OVER = 18  # who: charger
     METER_SILENT = 20  # who: meter, first: code
     METER_BACK = 21  # who: meter
     SLOW_REPLY = 30  # who: device, first: us taken, second: us that the plan counts
 
+
+class Sign(IntEnum):
+    """How a charger showed that it has forgotten what it was told."""
+
+    SETPOINT = 1  # a higher one in force than it was seen to hold
+    DRAW = 2  # above a setpoint that was proven
+    SETTING = 3  # a register that arming wrote holds something else
+
+
+_SIGN_WORDS = {
+    Sign.SETPOINT: "a higher setpoint is in force",
+    Sign.DRAW: "it draws more than it had come down to",
+    Sign.SETTING: "a setting is not what was written",
+}
 
 _WORDS = {
     Event.STARTED: "scan started",
@@ -42,6 +59,9 @@ _WORDS = {
     Event.NOT_ARMED: "{who} cannot be armed: setting {first}",
     Event.REFUSED: "{who} refuses {first} mA (exception {second})",
     Event.GATE_DROP: "the gate dropped {first} mA to {who}",
+    Event.REBOOTED: "{who} forgot what it was told: {sign}",
+    Event.STARVED: "{who} does not follow: no message, so that its own watchdog acts",
+    Event.STARVED_OVER: "{who} has fallen to its fallback and is talked to again",
     Event.METER_SILENT: "meter {who} gives no value",
     Event.METER_BACK: "meter {who} is back",
     Event.SLOW_REPLY: "{who} took {first} us, the plan counts {second} us",
@@ -51,6 +71,7 @@ _WORDS = {
 def event_text(kind: int, who: str, first: int, second: int, modes: tuple[str, ...]) -> str:
     """One line for a person; `who` is the name of the device."""
     before, after = (modes[i] if 0 <= i < len(modes) else str(i) for i in (first, second))
+    sign = _SIGN_WORDS[Sign(first)] if kind == Event.REBOOTED else ""
     return _WORDS[Event(kind)].format(
-        who=who, first=first, second=second, before=before, after=after
+        who=who, first=first, second=second, before=before, after=after, sign=sign
     )

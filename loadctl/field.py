@@ -17,7 +17,7 @@ from hw.devices import DeviceMap, decode_setpoint, setpoint_floor_mA
 from hw.wire import Code, Line
 from loadctl._core import Core
 from loadctl.arming import Stage
-from loadctl.events import Event
+from loadctl.events import Event, Sign
 from loadctl.gate import Gate
 from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import Writer
@@ -28,6 +28,8 @@ from loadctl.talk import BusTalk, FieldWire, Order, WriteResult
 
 STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
 BRING_DOWN_TRIES = 3
+# Above this no car draws by the tolerance of the pilot signal and of its own meter.
+DRAWN_ABOVE_mA = 2_000
 
 
 class Runner(Protocol):
@@ -174,6 +176,9 @@ class Field:
         self._run([bus.look for bus in self.buses], self.base_ns + self.plan.take_end_ns)
         self._tell_statuses()
         self._tell_answers()
+        for station in self.chargers:
+            if station.has_forgotten:
+                self._rebooted(station, Sign.SETTING)
         self._tell_armed()
 
     def give(self, may_raise: bool, end_ns: int) -> None:
@@ -336,8 +341,32 @@ class Field:
             self.core.charger_status(
                 result.who, result.code, state, current_mA, setpoint_mA, result.at_ns
             )
+            self._judge_status(self.chargers[result.who], setpoint_mA, current_mA, result.at_ns)
         for bus in self.buses:
             bus.status_results.clear()
+
+    def _judge_status(
+        self,
+        station: ChargerStation,
+        in_force_mA: int | None,
+        current_mA: tuple[int, int, int] | None,
+        at_ns: int,
+    ) -> None:
+        """A box that forgot what it was told is armed anew, before the next step counts on it."""
+        if not station.was_armed or station.sent_mA is None:
+            return
+        if station.shows_other_setpoint(in_force_mA, at_ns):
+            self._rebooted(station, Sign.SETPOINT)
+        elif current_mA is not None and max(current_mA) > station.sent_mA + DRAWN_ABOVE_mA:
+            charger = self.core.charger(station.index)
+            if charger["is_acknowledged"] and not charger["is_unproven"]:
+                self._rebooted(station, Sign.DRAW)
+
+    def _rebooted(self, station: ChargerStation, sign: Sign) -> None:
+        station.has_forgotten = False
+        self.image.event(Event.REBOOTED, station.index, sign, 0, self.base_ns)
+        station.arming.restart()
+        self._disarmed(station)
 
     def _tell_answers(self) -> None:
         for result in sorted(result for bus in self.buses for result in bus.answer_results):

@@ -22,6 +22,8 @@ from loadctl.tables import BusRow, ChargerRow, MeterRow
 
 # Boxes without a watchdog are told again too: one that restarts has forgotten its setpoint.
 REFRESH_ns = 10_000_000_000
+# Boxes round what they show as being in force, some to whole amperes.
+SHOWN_ABOVE_mA = 600
 LOST = (Code.NO_ANSWER, Code.BAD_FRAME)
 
 
@@ -66,6 +68,9 @@ class ChargerStation:
         self.is_acknowledged = False
         self.written_at_ns = 0  # last acknowledged setpoint write
         self.is_written = False  # in this scan
+        self.changed_at_ns = 0  # when the present setpoint was acknowledged first
+        self.was_seen_at_setpoint = False  # since then, in a status block
+        self.has_forgotten = False  # a setting is not what arming left: told to the main thread
         self.is_in_doubt = False  # its setpoint is known, but not whether it still has it
         self.wants_kick = False
 
@@ -105,6 +110,9 @@ class ChargerStation:
         """A setpoint write left. A raise counts when acknowledged, a decrease at once."""
         self.is_written = True
         self.is_in_doubt = False
+        if setpoint_mA != self.sent_mA or not self.is_acknowledged:
+            self.changed_at_ns = at_ns
+            self.was_seen_at_setpoint = False
         self.is_acknowledged = code is Code.GOOD
         if code is Code.GOOD:
             self.sent_mA = setpoint_mA
@@ -112,6 +120,19 @@ class ChargerStation:
             self.wants_kick = self.kick is not None
         else:
             self.sent_mA = setpoint_mA if self.sent_mA is None else min(self.sent_mA, setpoint_mA)
+
+    def shows_other_setpoint(self, in_force_mA: int | None, at_ns: int) -> bool:
+        """Whether this status block shows that it forgot its setpoint: it was seen at it before,
+        and a higher one is in force now. Lower is no sign: it may be hot, or limited from outside.
+        """
+        if in_force_mA is None or self.sent_mA is None or not self.is_acknowledged:
+            return False
+        if at_ns - self.changed_at_ns <= self.row.hold_ns:
+            return False
+        if in_force_mA <= self.sent_mA + SHOWN_ABOVE_mA:
+            self.was_seen_at_setpoint = True
+            return False
+        return self.was_seen_at_setpoint
 
     def is_due(self, now_ns: int) -> bool:
         """Half of the time that a refresh may take is left for the bus to find room."""

@@ -150,11 +150,12 @@ class BusTalk:
         self.orders.clear()
 
     def look(self) -> None:
-        """The looks of the core, then arming, then further status blocks."""
+        """The looks of the core, then arming, then one setting again, then further statuses."""
         for station in self._as_gaps_end(self.looks):
             self._read_status(station)
         self.looks.clear()
         self._arm()
+        self._audit()
         rest = [s for s in self._next_statuses(len(self.chargers)) if s.index not in self.was_read]
         for station in self._as_gaps_end(rest):
             self._read_status(station)
@@ -261,6 +262,25 @@ class BusTalk:
         station.heard(reply.code)
         self._answered(station, reply)
         return reply.code is Code.GOOD and not station.arming.is_armed
+
+    def _audit(self) -> None:
+        """Read one setting of the charger that waited longest, where that keeps nobody waiting."""
+        now_ns = self.wire.now_ns()
+        due = [
+            station
+            for station in self.chargers
+            if not station.is_quiet
+            and station.arming.is_audit_due(now_ns)
+            and self._free_at_ns(station) <= now_ns
+        ]
+        if not due:
+            return
+        station = min(due, key=lambda station: station.arming.audited_at_ns)
+        reply = self._transact(station, station.arming.audit())
+        station.heard(reply.code)
+        self._answered(station, reply)
+        if not station.arming.audited(reply.code, reply.payload, reply.ended_at_ns):
+            station.has_forgotten = True
 
     def _probe(self) -> None:
         """One silent charger: min(last, failsafe) where it was armed, else its arming goes on."""

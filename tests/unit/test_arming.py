@@ -4,7 +4,7 @@ import pytest
 
 from hw.devices import ArmingStep
 from hw.wire import Code, Exchange
-from loadctl.arming import Arming, RETRY_ns, Stage
+from loadctl.arming import Arming, AUDIT_ns, RETRY_ns, Stage
 
 READ_1, WRITE_1 = Exchange(11, 3, 102, 1), Exchange(11, 6, 102, 1, b"\x00\x3c")
 READ_2, WRITE_2 = Exchange(11, 3, 101, 1), Exchange(11, 6, 101, 1, b"\x00\x1e")
@@ -117,3 +117,50 @@ def test_arming_restart_walks_the_whole_list_again() -> None:
     assert arming.is_armed is True
     arming.restart()
     assert arming.exchange(0) == READ_1
+
+
+# audit
+
+
+def audited_arming() -> Arming:
+    """Two registers, armed at 0."""
+    arming = Arming(STEPS, None)
+    walked(arming, good(b"\x00\x3c"), good(b"\x00\x1e"))
+    return arming
+
+
+def test_arming_audit_reads_every_register_once_in_its_time() -> None:
+    arming = audited_arming()
+    reads = []
+    for now_ns in range(0, 2 * AUDIT_ns + 1, AUDIT_ns // 8):
+        if arming.is_audit_due(now_ns):
+            reads.append((arming.audit(), now_ns))
+            assert arming.audited(Code.GOOD, arming.steps[arming.audit_i % 2].expected, now_ns)
+    half_ns = AUDIT_ns // 2
+    assert reads == [
+        (READ_1, half_ns),
+        (READ_2, 2 * half_ns),
+        (READ_1, 3 * half_ns),
+        (READ_2, 4 * half_ns),
+    ]
+
+
+def test_arming_audit_finds_a_register_that_holds_something_else() -> None:
+    arming = audited_arming()
+    assert arming.audited(Code.GOOD, b"\x00\x3c", 5) is True
+    assert arming.audited(Code.GOOD, b"\x00\x3c", 5) is False
+
+
+@pytest.mark.parametrize("code", [*GOOD_FAILED, Code.NOT_SENT, Code.REFUSED])
+def test_arming_audit_without_an_answer_says_nothing_and_is_tried_again(code: Code) -> None:
+    arming = audited_arming()
+    assert arming.audited(code, b"", AUDIT_ns) is True
+    assert arming.audit() == READ_1
+    assert arming.is_audit_due(AUDIT_ns) is True
+
+
+def test_arming_audit_is_for_the_armed_only() -> None:
+    arming = audited_arming()
+    arming.restart()
+    assert arming.is_audit_due(AUDIT_ns) is False
+    assert Arming([], None).is_audit_due(AUDIT_ns) is False

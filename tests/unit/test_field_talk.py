@@ -9,7 +9,7 @@ import pytest
 
 from hw.devices import DeviceMap
 from hw.wire import Code, Exchange, Line, Patience, Reply
-from loadctl.arming import Stage
+from loadctl.arming import AUDIT_ns, Stage
 from loadctl.image import SIZES, Reader, Writer
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.talk import BusTalk, Order
@@ -157,6 +157,53 @@ def test_talk_look_reads_what_was_asked_first_then_arms_then_reads_the_rest(
     assert {function for _, function in kinds[1:-2]} == {3, 6}
     assert kinds[-2:] == [(11, 4), (12, 4)]
     assert bench.talk.status_results[0].who == 2
+
+
+def armed_bench(path: Path, n_chargers: int) -> Bench:
+    bench = Bench(path, n_chargers)
+    for station in bench.chargers:
+        station.arming.stage = Stage.ARMED
+    bench.wire.now = AUDIT_ns
+    return bench
+
+
+def test_talk_look_audits_one_setting_in_a_scan_before_the_further_status_blocks(
+    tmp_path: Path,
+) -> None:
+    bench = armed_bench(tmp_path, 2)
+    bench.chargers[0].arming.audited_at_ns = 5
+    for address in (12, 11, 12, 11):
+        bench.wire.sent.clear()
+        bench.talk.begin()
+        bench.talk.look()
+        first, *rest = bench.wire.sent
+        assert (first.address, first.function) == (address, 3)
+        assert [e.function for e in rest] == [4, 4]
+        bench.wire.now += AUDIT_ns // 2 - 60 * MS_ns
+
+
+def test_talk_audit_that_finds_something_else_marks_the_charger(tmp_path: Path) -> None:
+    bench = armed_bench(tmp_path, 1)
+    bench.talk.look()  # the scripted box holds zeros
+    assert bench.chargers[0].has_forgotten is True
+    assert [(r.who, r.code) for r in bench.talk.answer_results] == [(0, GOOD)]
+
+
+def test_talk_audit_leaves_silent_ones_and_those_in_their_gap_alone(tmp_path: Path) -> None:
+    bench = armed_bench(tmp_path, 2)
+    bench.chargers[0].is_silent = True
+    bench.talk.free_at_ns[12] = bench.wire.now + 1
+    bench.talk.look()
+    assert [e.function for e in bench.wire.sent] == [4]
+
+
+def test_talk_audit_that_is_lost_is_a_silence(tmp_path: Path) -> None:
+    bench = armed_bench(tmp_path, 1)
+    bench.wire.answer = lambda exchange: (LOST, b"")
+    bench.talk.look()
+    assert [e.function for e in bench.wire.sent] == [3]
+    assert bench.chargers[0].is_silent is True
+    assert bench.chargers[0].has_forgotten is False
 
 
 def test_talk_isolated_charger_is_never_talked_to(tmp_path: Path) -> None:

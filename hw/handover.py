@@ -24,6 +24,7 @@ PORT = 1
 LOST = 2
 MESSAGES_AT_ONCE = 64
 FDS_MAX = 2
+CUT_SHORT = socket.MSG_TRUNC | socket.MSG_CTRUNC
 
 
 class Message(NamedTuple):
@@ -95,7 +96,7 @@ class PortChannel:
             if not data:
                 self.is_closed = True
                 break
-            message = understood(data, fds_in(rights), bool(flags & socket.MSG_CTRUNC))
+            message = understood(data, fds_in(rights), bool(flags & CUT_SHORT))
             if message is None:
                 continue
             if message.kind == PORT:
@@ -144,12 +145,12 @@ class PortSource:
 
     def take(self) -> int | None:
         """Return the newest port, which now is the caller's; None when none has come."""
-        self._tell_again()
         newest_fd = None
         while self._come:
             close_all(-1 if newest_fd is None else newest_fd)
             self._turn, newest_fd = self._come.popleft()
             self._lost_turn = None
+        self._tell_again()
         return newest_fd
 
     def lost(self) -> None:

@@ -20,12 +20,11 @@ from urllib.parse import urlsplit
 from hw.descriptor import FdSerial, has_hung_up
 from hw.handover import PortSource
 from hw.lock import is_url, lock_port, open_error_words
-from hw.opening import PortMode
+from hw.opening import NETWORK_SCHEMES, PortMode
 from hw.port import Port, SerialLike
 from loadctl.errors import BusError
 
 REOPEN_EVERY_ns = 1_000_000_000
-NETWORK_SCHEMES = ("socket", "rfc2217")
 
 
 Opened = tuple[SerialLike, tuple[PortMode, ...]]

@@ -67,4 +67,7 @@ def open_error_words(exc: BaseException) -> str:
         return "in exclusive use by another program"
     if number in (errno.ENOTTY, errno.EISDIR):
         return "is not a serial port"
-    return " ".join(str(exc).split()) or type(exc).__name__
+    if number == errno.ECONNREFUSED:
+        return "connection refused; is the gateway on, and does it listen on this port?"
+    words = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    return " ".join(words.split()) or type(exc).__name__

@@ -13,6 +13,7 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401  the socket module loads it at the first look-up
 import os
 import socket
+import stat
 import termios
 import time
 from pathlib import Path
@@ -45,7 +46,8 @@ USER_TIMEOUT_ms = 5_000
 KEEPALIVE_IDLE_s = 2
 KEEPALIVE_EVERY_s = 1
 KEEPALIVE_PROBES = 3
-UNSHARED_SCHEMES = ("rfc2217", "loop", "spy", "hwgrep", "alt", "cp2110")
+NETWORK_SCHEMES = ("socket", "rfc2217")
+OTHER_SCHEMES = ("loop", "spy", "hwgrep", "alt", "cp2110")
 
 
 class PortMode(NamedTuple):
@@ -72,8 +74,11 @@ def open_port(
     `held_lock_fd` is what `let_go` left of an earlier opening of this port: the lock of a network
     port, which stays held meanwhile. It stays the caller's if this fails.
     """
-    lock_fd = held_lock_fd if held_lock_fd >= 0 else lock_port(url, lock_dir)
+    lock_fd = held_lock_fd
     try:
+        refuse_odd_url(url)
+        if lock_fd < 0:
+            lock_fd = lock_port(url, lock_dir)
         if not is_url(url):
             return OpenPort(lock_fd, lock_fd, set_up_tty(url, lock_fd, line, uses_rs485_mode))
         modes = (not_a_tty(),) if uses_rs485_mode else ()
@@ -81,7 +86,7 @@ def open_port(
             return OpenPort(lock_fd, connect(url), modes)
         return OpenPort(lock_fd, -1, modes)
     except (OSError, ValueError, termios.error) as exc:
-        if lock_fd != held_lock_fd:
+        if lock_fd not in (held_lock_fd, -1):
             os.close(lock_fd)
         raise BusError(f"port {url}: {open_error_words(exc)}") from exc
 
@@ -103,6 +108,20 @@ def let_go(port: OpenPort) -> int:
     return -1 if port.lock_fd == port.data_fd else port.lock_fd
 
 
+def refuse_odd_url(url: str) -> None:
+    """ValueError for what is neither a path nor a URL that could lead to a port."""
+    if not is_url(url):
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in (*NETWORK_SCHEMES, *OTHER_SCHEMES):
+        raise ValueError(
+            f"{parts.scheme}:// is no kind of port; write a path such as /dev/ttyUSB0, "
+            "or socket://HOST:PORT"
+        )
+    if parts.scheme in NETWORK_SCHEMES and (not parts.hostname or parts.port is None):
+        raise ValueError(f"no host or no port; write {parts.scheme}://HOST:PORT")
+
+
 def set_up_tty(path: str, fd: int, line: Line, uses_rs485_mode: bool) -> tuple[PortMode, ...]:
     """Set up the line behind `fd` by its path; the settings last as long as `fd` is open."""
     if not os.isatty(fd):
@@ -115,8 +134,6 @@ def set_up_tty(path: str, fd: int, line: Line, uses_rs485_mode: bool) -> tuple[P
 def connect(url: str) -> int:
     """Connect to socket://HOST:PORT, non-blocking from then on; return the descriptor."""
     parts = urlsplit(url)
-    if not parts.hostname or parts.port is None:
-        raise ValueError("no host or no port; write socket://HOST:PORT")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("more than host and port; write socket://HOST:PORT")
     give_up_ns = time.monotonic_ns() + CONNECT_TIMEOUT_ns
@@ -159,6 +176,7 @@ def open_serial(
     url: str, line: Line, uses_rs485_mode: bool
 ) -> tuple[SerialLike, tuple[PortMode, ...]]:
     """Open a port for this process alone so that no read on it ever blocks."""
+    refuse_odd_url(url)
     if not is_url(url):
         return open_tty(url, line, uses_rs485_mode)
     scheme = urlsplit(url).scheme
@@ -169,8 +187,6 @@ def open_serial(
             return FdSerial(fd), modes
         finally:
             os.close(fd)
-    if scheme not in UNSHARED_SCHEMES:
-        raise ValueError(f"no such kind of port: {scheme}://; a path, or socket://HOST:PORT")
     write_timeout_s = None if scheme in ("loop", "rfc2217") else 0  # they know no such thing
     port = serial.serial_for_url(url, do_not_open=True, timeout=0, write_timeout=write_timeout_s)
     set_line(port, line, line.parity)
@@ -182,6 +198,8 @@ def open_tty(
     path: str, line: Line, uses_rs485_mode: bool
 ) -> tuple[serial.Serial, tuple[PortMode, ...]]:
     """Open a device path with the modes that its adapter has."""
+    if os.path.exists(path) and not stat.S_ISCHR(os.stat(path).st_mode):
+        raise ValueError("is not a serial port")
     port = serial.Serial(timeout=0, write_timeout=0)
     port.port = path
     # A pseudo-terminal has no parity, and says so with an error when it is opened a second time.

@@ -10,10 +10,13 @@ from hw.wire import (
     Code,
     Exchange,
     Line,
+    check_reply,
     crc16,
     exchange_ns,
     failed_ns,
+    rtu_frame,
 )
+from tests.support.rtu_frames import answer, frame, read_reply, refusal
 
 
 @pytest.mark.parametrize(
@@ -90,3 +93,92 @@ def test_code_numbers_are_those_the_core_counts_on() -> None:
         ("NOT_SENT", 5),
         ("IMPLAUSIBLE", 6),
     ]
+
+
+# frames
+
+
+FRAMES = [
+    # from the specification's own examples, checksum by another implementation
+    (Exchange(17, READ_HOLDING, 107, 3), "1103006b00037687"),
+    (Exchange(1, READ_INPUT, 8, 1), "010400080001b008"),
+    (Exchange(17, WRITE_ONE, 1, 1, b"\x00\x03"), "1106000100039a9b"),
+    (Exchange(17, WRITE_MANY, 1, 2, b"\x00\x0a\x01\x02"), "11100001000204000a0102c6f0"),
+]
+
+
+@pytest.mark.parametrize(("exchange", "expected"), FRAMES)
+def test_rtu_frame_is_that_of_the_specification(exchange: Exchange, expected: str) -> None:
+    assert rtu_frame(exchange).hex() == expected
+
+
+@pytest.mark.parametrize(("exchange", "_frame"), FRAMES)
+def test_rtu_frame_has_the_length_that_the_plan_counts(exchange: Exchange, _frame: str) -> None:
+    assert len(rtu_frame(exchange)) == exchange.request_bytes
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        Exchange(1, 5, 0, 1, b"\xff\x00"),
+        Exchange(1, WRITE_ONE, 0, 2, bytes(4)),
+        Exchange(1, WRITE_ONE, 0, 1, b""),
+        Exchange(1, WRITE_MANY, 0, 2, bytes(3)),
+        Exchange(1, READ_INPUT, 0, 1, bytes(2)),
+    ],
+)
+def test_rtu_frame_of_what_no_bus_can_do_is_a_value_error(exchange: Exchange) -> None:
+    with pytest.raises(ValueError, match=r"^not an exchange that a bus can do"):
+        rtu_frame(exchange)
+
+
+READ_3 = Exchange(1, READ_HOLDING, 7, 3)
+WRITE_6 = Exchange(1, WRITE_ONE, 100, 1, b"\x00\xa0")
+WRITE_16 = Exchange(1, WRITE_MANY, 100, 2, b"\x00\xa0\x00\xa1")
+
+
+@pytest.mark.parametrize("exchange", [READ_3, WRITE_6, WRITE_16])
+def test_check_reply_of_a_well_device_is_good(exchange: Exchange) -> None:
+    payload = b"" if exchange.is_write else bytes.fromhex("000700080009")
+    assert check_reply(exchange, answer(rtu_frame(exchange))) == (Code.GOOD, payload, 0)
+
+
+@pytest.mark.parametrize("exchange", [READ_3, WRITE_6, WRITE_16])
+def test_check_reply_with_any_bit_turned_is_never_good(exchange: Exchange) -> None:
+    whole = answer(rtu_frame(exchange))
+    for bit in range(8 * len(whole)):
+        turned = bytearray(whole)
+        turned[bit // 8] ^= 1 << bit % 8
+        assert check_reply(exchange, bytes(turned)) == (Code.BAD_FRAME, b"", 0)
+
+
+@pytest.mark.parametrize("exchange", [READ_3, WRITE_6, WRITE_16])
+def test_check_reply_of_any_other_length_is_never_good(exchange: Exchange) -> None:
+    whole = answer(rtu_frame(exchange))
+    for data in [whole[:n] for n in range(len(whole))] + [whole + b"\0", b"\0" + whole]:
+        assert check_reply(exchange, data) == (Code.BAD_FRAME, b"", 0)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "reply"),
+    [
+        (READ_3, read_reply(2, READ_HOLDING, bytes(6))),
+        (READ_3, read_reply(1, READ_INPUT, bytes(6))),
+        (READ_3, read_reply(1, READ_HOLDING, bytes(4))),
+        (READ_3, frame(1, READ_HOLDING, 5, bytes(6))),
+        (WRITE_6, frame(1, WRITE_ONE, b"\x00\x65\x00\xa0")),
+        (WRITE_6, frame(1, WRITE_ONE, b"\x00\x64\x00\xa1")),
+        (WRITE_16, frame(1, WRITE_MANY, b"\x00\x65\x00\x02")),
+        (WRITE_16, frame(1, WRITE_MANY, b"\x00\x64\x00\x01")),
+        (WRITE_6, refusal(2, WRITE_ONE, 2)),
+        (WRITE_6, refusal(1, WRITE_MANY, 2)),
+        (WRITE_6, refusal(1, WRITE_ONE, 2) + b"\0"),
+    ],
+)
+def test_check_reply_to_another_request_is_a_bad_frame(exchange: Exchange, reply: bytes) -> None:
+    assert check_reply(exchange, reply) == (Code.BAD_FRAME, b"", 0)
+
+
+@pytest.mark.parametrize("code", [1, 2, 4, 5, 6, 11])
+def test_check_reply_refused_names_the_exception(code: int) -> None:
+    assert check_reply(WRITE_16, refusal(1, WRITE_MANY, code)) == (Code.REFUSED, b"", code)

@@ -109,3 +109,6 @@ class Registers:
     def store(self, register: Register, data: bytes) -> None:
         if register.read_function:
             self._put_bytes(register, data)
+        for part in (self.map.watchdog, self.map.fallback):
+            if part is not None and part.register == register and part.read_back is not None:
+                self._put_bytes(part.read_back, data)

@@ -89,6 +89,9 @@ def _single_tables(
     site = None
     if "site" in raw:
         site = validate(SiteTable, raw["site"], ("site",), problems, "[site]")
+    if site is not None and not (site.name.isprintable() and site.name == site.name.strip()):
+        text = f"{shown(site.name)} is no name; write printable characters, no spaces around them"
+        problems.add(("site", "name"), text)
     tuning = validate(TuningTable, raw.get("tuning", {}), ("tuning",), problems, "[tuning]")
     return site, tuning
 

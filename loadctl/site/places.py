@@ -7,6 +7,7 @@ the line of every table header and key. It judges nothing: tomllib has done that
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass, field
 
 Path = tuple[str | int, ...]
@@ -72,12 +73,23 @@ def _dotted(text: str) -> Path:
     parts: list[str] = []
     at = 0
     while match := KEY_PART.match(text, at):
-        parts.append(next(part for part in match.groups() if part is not None))
+        bare, escaped, literal = match.groups()
+        parts.append(bare or literal or _unescaped(escaped or ""))
         at = match.end()
         if not text.startswith(".", at):
             break
         at += 1
     return tuple(parts)
+
+
+def _unescaped(text: str) -> str:
+    if "\\" not in text:
+        return text
+    try:
+        unescaped: str = tomllib.loads(f'key = "{text}"')["key"]
+    except tomllib.TOMLDecodeError:  # told by whoever reads the file as TOML
+        return text
+    return unescaped
 
 
 def _after(text: str, open_string: str, depth: int) -> tuple[str, int]:

@@ -135,8 +135,9 @@ def number_text(value: float | int | Decimal) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text in quotes, on one line whatever it holds."""
-    return json.dumps(text, ensure_ascii=False)
+    """Text in quotes, on one line and harmless to a terminal whatever it holds."""
+    inside = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in inside)
 
 
 def shown(value: object) -> str:

@@ -7,7 +7,9 @@ problems. Broken tables still count as names, so that one mistake does not make 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from hw.devices import CHARGER, METER, DeviceMap
 from loadctl.site.model import BusTable, ChargerTable, CircuitTable, MeterTable
@@ -17,9 +19,14 @@ from loadctl.site.problems import (
     nearest,
     number_text,
     quoted,
+    shown,
     unknown_name_text,
 )
 from loadctl.units import PHASE_NAMES, A_from_mA, mA_from_A_ceil, mA_from_A_floor
+
+# What pyserial opens; the first two are looked for on a network.
+PORT_SCHEMES_OF_HOSTS = ("socket", "rfc2217")
+PORT_SCHEMES = (*PORT_SCHEMES_OF_HOSTS, "hwgrep", "spy", "alt", "loop", "cp2110")
 
 
 @dataclass(slots=True)
@@ -66,6 +73,9 @@ def check_presence(draft: Draft, problems: Problems) -> None:
 def check_ports(draft: Draft, problems: Problems) -> None:
     owner: dict[str, str] = {}
     for name, bus in draft.buses.items():
+        wrong = port_text(bus.port)
+        if wrong:
+            problems.add(("bus", name, "port"), wrong)
         if bus.port in owner:
             text = f"{quoted(bus.port)} is the port of bus.{owner[bus.port]} already"
             problems.add(("bus", name, "port"), text)
@@ -78,6 +88,28 @@ def check_ports(draft: Draft, problems: Problems) -> None:
             least = f"turnaround_ms, {number_text(bus.turnaround_ms)} ms"
             text = f"{number_text(bus.timeout_ms)} ms is below {least}"
             problems.add(("bus", name, "timeout_ms"), text)
+
+
+def port_text(port: str) -> str:
+    """What is wrong with a port, as far as can be told without opening it; "" for nothing."""
+    if not port.isprintable() or port != port.strip():
+        return f"{shown(port)} is no port: spaces around it, or characters that cannot be printed"
+    scheme, has_scheme, place = port.partition("://")
+    if not has_scheme:
+        return f"{quoted(port)} is a directory, no port" if FilePath(port).is_dir() else ""
+    if scheme.lower() not in PORT_SCHEMES:
+        return unknown_name_text("kind of port", f"{scheme}://", [f"{s}://" for s in PORT_SCHEMES])
+    if scheme.lower() in PORT_SCHEMES_OF_HOSTS and not _is_host_and_port(place):
+        return f"{quoted(port)} lacks a host or a port: write {scheme}://10.0.0.7:4001"
+    return ""
+
+
+def _is_host_and_port(place: str) -> bool:
+    try:
+        parts = urlsplit(f"//{place}")
+        return bool(parts.hostname) and parts.port is not None and parts.port > 0
+    except ValueError:  # a port that is no number up to 65535
+        return False
 
 
 def check_tree(draft: Draft, problems: Problems) -> None:

@@ -185,6 +185,18 @@ def test_compile_floor_follows_the_slowest_meter_and_box(tmp_path: Path) -> None
     assert site_of(tmp_path, text).tables.tuning.peak_hold_ns == 13_000_000_000
 
 
+def test_compile_pause_that_a_box_wants_is_a_floor_of_min_off(tmp_path: Path) -> None:
+    write_map(tmp_path, "box", ("min_change_s = 0", "min_change_s = 0\nmin_pause_s = 400"))
+    text = in_table("charger.bay1", ("reference-charger", "box"))
+    site = site_of(tmp_path, text)
+    assert site.tables.chargers[0].min_pause_ns == 400_000_000_000
+    assert site.tables.tuning.min_off_ns == 400_000_000_000
+    assert site.warnings == (
+        "tuning.min_off_s: 300 s counts as 400 s, its floor on this site: the pause that a"
+        " charger's map asks for",
+    )
+
+
 def test_compile_value_at_its_floor_is_taken(tmp_path: Path) -> None:
     site = site_of(tmp_path, GARAGE + "[tuning]\npeak_hold_s = 8.5\nmeter_stale_s = 1\n")
     assert site.tables.tuning.peak_hold_ns == 8_500_000_000

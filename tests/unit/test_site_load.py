@@ -205,3 +205,70 @@ def test_site_that_python_cannot_hold_is_one_line(tmp_path: Path, value: str, wo
     (line,) = caught.value.lines
     assert line.startswith(f"{path}: ")
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("port", "text"),
+    [
+        ("/tmp", '"/tmp" is a directory, no port'),
+        (
+            "soket://10.0.0.7:4001",
+            'there is no kind of port "soket://"; the nearest is "socket://"',
+        ),
+        (
+            "socket://10.0.0.7",
+            '"socket://10.0.0.7" lacks a host or a port: write socket://10.0.0.7:4001',
+        ),
+        (
+            "socket://:4001",
+            '"socket://:4001" lacks a host or a port: write socket://10.0.0.7:4001',
+        ),
+        (
+            "rfc2217://nas:70000",
+            '"rfc2217://nas:70000" lacks a host or a port: write rfc2217://10.0.0.7:4001',
+        ),
+        (
+            "/dev/tty\\u001bUSB0",
+            '"/dev/tty\\u001bUSB0" is no port: spaces around it, or characters that cannot be'
+            " printed",
+        ),
+        (
+            " /dev/ttyUSB0",
+            '" /dev/ttyUSB0" is no port: spaces around it, or characters that cannot be printed',
+        ),
+    ],
+)
+def test_site_with_an_odd_port_is_refused_with_its_line(
+    tmp_path: Path, port: str, text: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        site_of(tmp_path, changed(("/dev/ttyUSB0", port)))
+    assert refused.value.lines == (f"{tmp_path}/site.toml:5: bus.rs485.port: {text}",)
+
+
+@pytest.mark.parametrize(
+    "port", ["socket://10.0.0.7:4001", "SOCKET://[::1]:4001", "rfc2217://nas:7000?logging=debug"]
+)
+def test_site_with_a_port_on_the_network_is_good(tmp_path: Path, port: str) -> None:
+    assert site_of(tmp_path, changed(("/dev/ttyUSB0", port))).tables.buses[0].port == port
+
+
+@pytest.mark.parametrize("character", ["\\u001b", "\\n", "\\u009b", "\\u202e"])
+def test_site_name_with_a_control_character_is_one_line_that_harms_no_terminal(
+    tmp_path: Path, character: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        site_of(tmp_path, changed(('"Test garage"', f'"Test {character}garage"')))
+    assert refused.value.lines == (
+        f'{tmp_path}/site.toml:2: site.name: "Test {character}garage" is no name; write printable'
+        " characters, no spaces around them",
+    )
+
+
+def test_site_charger_name_with_a_control_character_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        site_of(tmp_path, changed(("[charger.bay2]", '[charger."bay\\u009b2"]')))
+    assert refused.value.lines == (
+        f'{tmp_path}/site.toml:39: charger."bay\\u009b2": "bay\\u009b2" is no name; write 1 to 40'
+        " printable characters",
+    )

@@ -70,6 +70,23 @@ class Core:
     def probe_done(self, charger_i: int, code: int, at_ns: int) -> None:
         """What became of a probe; an acknowledged one ends the silence."""
 
+    # starving, and background above the declared
+    def starving(self) -> list[int]:
+        """Chargers that must get no message in this scan, so that their own watchdog acts.
+
+        Valid after `step`. They are silent; once the starve is over they are probed as any other.
+        """
+
+    def failsafe_mA(self) -> list[int]:
+        """Failsafe target of each charger now: its row's, or 0 where the redone proof failed."""
+
+    def seen_backgrounds_mA(self) -> list[tuple[int, int, int] | None]:
+        """Per circuit, the highest background seen above the declared, 0 on phases where it never
+        was; None where it was on none. It stays for the life of the plant block."""
+
+    def latch_background(self, circuit_i: int, seen_mA: tuple[int, int, int]) -> None:
+        """Take in what was seen before this core was made; never lowers anything."""
+
     # reading
     def settle(self, wants: list[bool]) -> int:
         """The allocation this comes to rest at for the inputs given: no ramps, timers, caps, debt.

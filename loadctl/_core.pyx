@@ -341,6 +341,41 @@ cdef class Core:
         if code == CODE_GOOD:
             answered_probe(&self.law, charger_i, at_ns)
 
+    def starving(self):
+        """Chargers that must get no message in this scan, so that their own watchdog acts."""
+        cdef int32_t i
+        self._attached()
+        return [i for i in range(self.law.n_chargers) if self.law.chargers[i].is_starving]
+
+    def failsafe_mA(self):
+        cdef int32_t i
+        self._attached()
+        return [self.law.chargers[i].failsafe_mA for i in range(self.law.n_chargers)]
+
+    def seen_backgrounds_mA(self):
+        """Per circuit, None where no background above the declared was ever seen."""
+        cdef int32_t c
+        self._attached()
+        return [
+            tuple(self.law.circuits[c].seen_background_mA)
+            if self.law.circuits[c].is_alarmed else None
+            for c in range(self.law.n_circuits)
+        ]
+
+    def latch_background(self, Py_ssize_t circuit_i, seen_mA):
+        """Take in what was seen above the declared background before this core was made."""
+        cdef int32_t p, value_mA
+        self._attached()
+        if not 0 <= circuit_i < self.law.n_circuits:
+            raise CoreFault(f"circuit index: {circuit_i} of {self.law.n_circuits}")
+        for p in range(N_PHASES):
+            value_mA = seen_mA[p]
+            if value_mA > self.law.circuit_rows[circuit_i].background_mA[p]:
+                self.law.circuits[circuit_i].is_alarmed = True
+                self.law.circuits[circuit_i].seen_background_mA[p] = max(
+                    value_mA, self.law.circuits[circuit_i].seen_background_mA[p]
+                )
+
     def settle(self, wants):
         """Write into grants what this would come to rest at, by tier and file order."""
         cdef int32_t i

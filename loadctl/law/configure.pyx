@@ -247,6 +247,7 @@ cdef void begin_block(law_t *law, object tables) except *:
     law.site.n_chargers = law.n_chargers
     fill_tuning(law, tables.tuning)
     for i in range(law.n_chargers):
+        law.chargers[<Py_ssize_t>i].failsafe_mA = law.charger_rows[<Py_ssize_t>i].failsafe_mA
         law.chargers[<Py_ssize_t>i].reserve_mA = (
             0 if tables.chargers[i].is_isolated else tables.chargers[i].rated_mA
         )

@@ -70,6 +70,8 @@ ctypedef struct circuit_t:
     int32_t source                      # Source: where the background comes from
     int32_t may_raise                   # its meter was read in this scan, or it needs none
     int32_t is_overloaded[3]            # setpoints or meter above the limit in this scan
+    int32_t seen_background_mA[3]       # highest that was certain above the declared; 0: never
+    int32_t is_alarmed                  # seen above the declared on some phase; stays
 
 ctypedef struct meter_t:
     int64_t at_ns               # of the last good value
@@ -114,6 +116,8 @@ ctypedef struct charger_t:
     int32_t setpoint_mA         # last setpoint sent; a raise counts when acknowledged
     int32_t ceiling_mA          # highest setpoint sent since the last proof
     int32_t reserve_mA          # what it must be assumed able to draw
+    int32_t failsafe_mA         # its failsafe target now: its row's, or 0
+    int32_t is_starving         # gets no message, so that its own watchdog acts
     int32_t is_candidate        # may be given current
     int32_t is_admitted
     int32_t was_paused

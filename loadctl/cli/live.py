@@ -94,7 +94,8 @@ class Keyboard:
     Ctrl-c stays a signal. Ctrl-z and ctrl-\\ are off: they would leave the terminal as it is.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, is_wanted: bool = True) -> None:
+        self._is_wanted = is_wanted
         self._stream = sys.stdin if stream is None else stream
         self._fd: int | None = None
         self._before: list[Any] | None = None
@@ -104,7 +105,7 @@ class Keyboard:
         return self._fd is not None
 
     def __enter__(self) -> Keyboard:
-        fd = _own_terminal(self._stream)
+        fd = _own_terminal(self._stream) if self._is_wanted else None
         if fd is not None:
             self._before = termios.tcgetattr(fd)
             tty.setcbreak(fd, termios.TCSANOW)

@@ -18,7 +18,7 @@ from loadctl.units import PHASE_NAMES
 NEARLY_FULL = 0.9
 BAR_LEAST_CELLS, BAR_MOST_CELLS = 8, 40
 STATE_WORDS = {"A": "no car", "B": "plugged", "C": "charging", "D": "charging"}
-GOOD = "good"
+GOOD, NO_VALUE = "good", "no value yet"
 
 Row = dict[str, Any]
 
@@ -124,8 +124,8 @@ def devices(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Te
     if len(found) <= n_lines:
         return [line for _, line in found]
     ordered = sorted(found, key=lambda item: item[0])
-    if n_lines == 1 and not ordered[0][0] and len(found) == 2:
-        return [Text("  ").join(line for _, line in ordered)]
+    if len(found) == 2:
+        return [Text(" ").join(line for _, line in found)]
     n_left = len(found) - (n_lines - 1)
     left = ordered[n_lines - 1 :]
     n_bad = sum(1 for is_well, _ in left if not is_well)
@@ -148,15 +148,19 @@ def _device_lines(status: Status) -> list[tuple[bool, Text]]:
 
 
 def meter_line(name: str, meter: Row) -> tuple[bool, Text]:
-    quality = meter.get("quality") or (GOOD if meter["current_A"] is not None else "no value yet")
+    quality = meter_quality(meter)
     is_well = quality == GOOD
     line = Text(f" meter {name}  ")
     if meter["current_A"] is not None:
         line.append(" / ".join(f"{value_A:.1f}" for value_A in meter["current_A"]) + " A  ")
-    line.append(str(quality), "" if is_well else "bold red")
+    line.append(quality, "" if is_well else "bold red")
     if meter["age_ms"] is not None:
         line.append(f", {meter['age_ms'] / 1000:.1f} s old")
     return is_well, line
+
+
+def meter_quality(meter: Row) -> str:
+    return str(meter.get("quality") or (GOOD if meter["current_A"] is not None else NO_VALUE))
 
 
 def bus_line(name: str, bus: Row, scan: Row) -> tuple[bool, Text]:
@@ -164,7 +168,7 @@ def bus_line(name: str, bus: Row, scan: Row) -> tuple[bool, Text]:
     if not bus["is_open"]:
         line.append("port lost", "bold red")
         return False, line
-    line.append(f"open, busy {bus['busy_ms']:.0f} of {scan['period_ms']:g} ms")
+    line.append(f"open, {100 * bus['busy_ms'] / scan['period_ms']:.0f} % busy")
     n_silent = bus["silent_chargers"]
     if n_silent:
         line.append(f", {n_silent} silent", "bold red")

@@ -27,12 +27,16 @@ Part = Callable[[Status, int, int, Glyphs], list[Text]]
 
 
 class Block(NamedTuple):
-    """Lines that belong together. `draw(n)` makes at most n of them, and says what it left out."""
+    """Lines that belong together. `draw(n)` makes at most n of them, and says what it left out.
+
+    `is_stepped`: anything between `least` and `most` is drawn as `least`.
+    """
 
     rank: int  # the lowest gets its lines first
     least: int
     most: int
     draw: Callable[[int], list[Text]]
+    is_stepped: bool = False
 
 
 def screen(
@@ -63,15 +67,15 @@ def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> l
     """In the order of the screen; the rank is the order in which they get room."""
     n_circuits, n_chargers = len(status["circuits"]), len(status["chargers"])
     n_devices = len(status["meters"]) + len(status["buses"])
-    n_unwell = rows.n_unwell(status)
+    least_devices = 1 if n_devices <= 2 else min(n_devices, rows.n_unwell(status) + 1, 4)
     events = [rows.event_line(event) for event in status["events"]]
 
     def part(draw: Part) -> Callable[[int], list[Text]]:
         return lambda n: draw(status, n, width, glyphs)
 
     return [
-        Block(2, min(n_circuits + 1, 4), 3 * n_circuits + 1, part(rows.circuits)),
-        Block(3, min(n_devices, n_unwell + 1, 4), n_devices, part(rows.devices)),
+        Block(2, min(n_circuits + 1, 4), 3 * n_circuits + 1, part(rows.circuits), n_circuits <= 3),
+        Block(3, least_devices, n_devices, part(rows.devices)),
         Block(1, min(n_chargers + 1, 4), n_chargers + 1, part(rows.chargers)),
         Block(4, min(2, len(events)), len(events), lambda n: events[len(events) - n :]),
         Block(5, 0, len(timing), lambda n: timing[:n]),
@@ -84,9 +88,11 @@ def _stack(blocks: list[Block], room: int) -> list[Text]:
     ranked = sorted(range(len(blocks)), key=lambda i: blocks[i].rank)
     for wanted in ([block.least for block in blocks], [block.most for block in blocks]):
         for i in ranked:
-            more = min(room, wanted[i] - given[i])
-            given[i] += max(more, 0)
-            room -= max(more, 0)
+            more = max(min(room, wanted[i] - given[i]), 0)
+            if blocks[i].is_stepped and given[i] and given[i] + more < wanted[i]:
+                continue
+            given[i] += more
+            room -= more
     lines: list[Text] = []
     has_air = room >= sum(1 for n in given if n)
     for block, n in zip(blocks, given, strict=True):

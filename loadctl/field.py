@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from hw.devices import DeviceMap, decode_setpoint, setpoint_floor_mA
 from hw.wire import Code, Line
@@ -23,7 +23,7 @@ from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import Writer
 from loadctl.plan import Plan
 from loadctl.stations import ChargerStation, MeterStation
-from loadctl.tables import Tables
+from loadctl.tables import Phases, Tables
 from loadctl.talk import BusTalk, FieldWire, Order, WriteResult
 
 STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
@@ -100,6 +100,7 @@ class Field:
         self.gate = gate
         self.image = image
         self.base_ns = 0
+        self.seen_mA: list[Phases | None] = [None] * len(tables.circuits)  # as the guard was told
         rows = tables.buses
         self.meters = [
             MeterStation(i, row, maps[row.model], rows[row.bus])
@@ -123,13 +124,18 @@ class Field:
         ]
 
     def take_over(self) -> None:
-        """Begin with what is known from before this process: setpoints that chargers were told."""
+        """Begin with what is known from before this process: setpoints, and latched alarms."""
         for station in self.chargers:
             told_mA = self.guarded.told_mA(station.index)
             if told_mA is not None and not station.row.is_isolated:
                 station.sent_mA = told_mA
                 station.doubted()
                 self.gate.found(station.index, told_mA)
+        for circuit_i in range(len(self.seen_mA)):
+            seen_mA = self.guarded.seen_background_mA(circuit_i)
+            if seen_mA is not None:
+                self.seen_mA[circuit_i] = seen_mA
+                getattr(self.core, "latch_background", _ignored)(circuit_i, seen_mA)
 
     # the phases
 
@@ -154,6 +160,8 @@ class Field:
 
     def take(self) -> None:
         """Send the core's decreases, first writes and one probe per bus, and tell it of each."""
+        self._follow_starving()
+        self._follow_failsafes()
         for charger_i, setpoint_mA in self.core.takes():
             if not self._order(charger_i, setpoint_mA):
                 self.core.take_done(charger_i, Code.NOT_SENT, self.base_ns)
@@ -204,7 +212,9 @@ class Field:
                 station.was_silent = station.is_silent
                 kind = Event.CHARGER_SILENT if station.is_silent else Event.CHARGER_BACK
                 self.image.event(kind, station.index, 0, 0, now_ns)
-            self.image.device(station.device_i, station.is_silent, station.arming.stage)
+            self.image.device(
+                station.device_i, station.is_silent, station.arming.stage, station.is_starved
+            )
         for bus_i, bus in enumerate(self.buses):
             n_silent = sum(station.is_silent for station in bus.chargers)
             self.image.bus(bus_i, bus.busy_ns, bus.wire.is_open, n_silent)
@@ -220,7 +230,8 @@ class Field:
     def bring_down(self, now_ns: Callable[[], int]) -> list[str]:
         """Write min(last, failsafe) to every charger; the names of those that did not acknowledge.
 
-        A charger whose setpoint was never known is left alone: any value might raise it.
+        A charger whose setpoint was never known is left alone: any value might raise it. One that
+        is starved gets no message now either, and is named.
         """
         waiting = sorted(
             (station for station in self.chargers if station.failsafe_mA is not None),
@@ -238,10 +249,41 @@ class Field:
         return [station.row.name for station in waiting]
 
     def _put_down(self, station: ChargerStation) -> None:
-        setpoint_mA = station.failsafe_mA
+        setpoint_mA = None if station.is_starved else station.failsafe_mA
         if setpoint_mA is not None and self._passes_gate(station.index, setpoint_mA):
             order = Order(station, setpoint_mA, station.setpoint(setpoint_mA))
             self.buses[station.row.bus].orders.append(order)
+
+    # what the core decided beside setpoints
+
+    def _follow_starving(self) -> None:
+        """From here on these get no message of any kind, and neither do outlets beside them."""
+        starving = set(_asked(self.core, "starving"))
+        boxes = {self.chargers[charger_i].box for charger_i in starving}
+        for station in self.chargers:
+            is_starved = station.box in boxes and not station.row.is_isolated
+            if is_starved == station.is_starved:
+                continue
+            station.starve(is_starved)
+            self.guarded.set_starved(station.index, is_starved)
+            kind = Event.STARVED if is_starved else Event.STARVED_OVER
+            self.image.event(kind, station.index, 0, 0, self.base_ns)
+            if is_starved and station.index not in starving:
+                self.core.charger_answered(station.index, Code.NO_ANSWER, self.base_ns)
+
+    def _follow_failsafes(self) -> None:
+        """Hand on what each charger is brought down to, and backgrounds above the declared."""
+        for station, failsafe_mA in zip(
+            self.chargers, _asked(self.core, "failsafe_mA"), strict=False
+        ):
+            station.failsafe_now_mA = failsafe_mA
+            if failsafe_mA != station.told_failsafe_mA:
+                station.told_failsafe_mA = failsafe_mA
+                self.guarded.set_failsafe(station.index, failsafe_mA)
+        for circuit_i, seen_mA in enumerate(_asked(self.core, "seen_backgrounds_mA")):
+            if seen_mA is not None and seen_mA != self.seen_mA[circuit_i]:
+                self.seen_mA[circuit_i] = seen_mA
+                self.guarded.set_seen_background(circuit_i, seen_mA)
 
     # orders through the gate
 
@@ -364,6 +406,7 @@ class Field:
 
     def _rebooted(self, station: ChargerStation, sign: Sign) -> None:
         station.has_forgotten = False
+        self.image.rebooted(station.device_i)
         self.image.event(Event.REBOOTED, station.index, sign, 0, self.base_ns)
         station.arming.restart()
         self._disarmed(station)
@@ -408,3 +451,12 @@ class Field:
 
 def _change_to_failsafe_mA(station: ChargerStation) -> int:
     return (station.failsafe_mA or 0) - (station.sent_mA or 0)
+
+
+def _asked(core: Core, what: str) -> list[Any]:
+    """An answer of the core; nothing from one that cannot give it."""
+    return list(getattr(core, what, list)())
+
+
+def _ignored(*arguments: object) -> None:
+    pass

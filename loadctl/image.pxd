@@ -71,6 +71,8 @@ cdef struct device_stats_t:
     int32_t exception_code      # of the last refusal
     int32_t is_silent
     int32_t arming              # step of the arming walk; see loadctl/arming.py
+    int32_t is_starved          # gets no message, so that its own watchdog acts
+    int32_t n_reboots           # times that it was found to have forgotten what it was told
 
 cdef struct event_t:
     int64_t at_ns

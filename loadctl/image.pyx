@@ -259,10 +259,16 @@ cdef class Writer:
         elif code == 6:
             device.n_implausible += 1
 
-    def device(self, int device_i, bint is_silent, int arming):
+    def rebooted(self, int device_i):
+        if not 0 <= device_i < self.n_devices:
+            raise IndexError(f"device {device_i} is none of 0 to {self.n_devices - 1}")
+        self.devices[device_i].n_reboots += 1
+
+    def device(self, int device_i, bint is_silent, int arming, bint is_starved):
         if not 0 <= device_i < self.n_devices:
             raise IndexError(f"device {device_i} is none of 0 to {self.n_devices - 1}")
         self.devices[device_i].is_silent, self.devices[device_i].arming = is_silent, arming
+        self.devices[device_i].is_starved = is_starved
 
     def event(self, int kind, int who, int first, int second, int64_t at_ns):
         cdef event_t* event = &self.ring.events[self.ring.n_total % N_EVENTS]

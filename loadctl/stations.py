@@ -61,10 +61,13 @@ class ChargerStation:
         self.refresh_ns = min(REFRESH_ns, (row.watchdog_ns or 3 * REFRESH_ns) // 3)
         self.worst_us = 0
         self.is_silent = False
+        self.is_starved = False  # gets no message at all, so that its own watchdog acts
         self.was_silent = False  # as the main thread last told the core and the ring
         self.was_armed = False
         self.told_stage = self.arming.stage
         self.sent_mA: int | None = None
+        self.failsafe_now_mA = row.failsafe_mA  # lower after an alarm of the background
+        self.told_failsafe_mA: int | None = None  # to the guard
         self.is_acknowledged = False
         self.written_at_ns = 0  # last acknowledged setpoint write
         self.is_written = False  # in this scan
@@ -83,12 +86,24 @@ class ChargerStation:
         """min(last setpoint, failsafe): the one value that may be written to a charger in doubt."""
         if self.sent_mA is None:
             return None
-        return setpoint_floor_mA(self.map, min(self.sent_mA, self.row.failsafe_mA))
+        return setpoint_floor_mA(self.map, min(self.sent_mA, self.failsafe_now_mA))
+
+    @property
+    def box(self) -> tuple[int, int]:
+        """What one message feeds: outlets at one address share a watchdog."""
+        return self.row.bus, self.row.address
 
     @property
     def is_quiet(self) -> bool:
         """Nothing may be sent but probes."""
-        return self.is_silent or self.row.is_isolated
+        return self.is_silent or self.is_starved or self.row.is_isolated
+
+    def starve(self, is_starved: bool) -> None:
+        """Begin or end a time without any message; after it only a probe ends the silence."""
+        self.is_starved = is_starved
+        self.is_silent = self.was_silent = True
+        self.is_acknowledged = False
+        self.wants_kick = False
 
     def heard(self, code: Code) -> None:
         """Any exchange counts: the first that is not answered makes the charger silent."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from hw.wire import Code
 from loadctl import tables as plain
 from loadctl.arming import Stage
 from loadctl.errors import NotRunning
@@ -44,6 +45,15 @@ ARMING_WORDS = {
     Stage.SETPOINT: "reads its setpoint",
     Stage.ARMED: "armed",
     Stage.FAILED: "cannot be armed",
+}
+QUALITY_WORDS = {
+    Code.NEVER: "no value yet",
+    Code.GOOD: "good",
+    Code.NO_ANSWER: "silent",
+    Code.BAD_FRAME: "answers in broken frames",
+    Code.REFUSED: "refuses to be read",
+    Code.NOT_SENT: "was not asked",
+    Code.IMPLAUSIBLE: "implausible",
 }
 
 Status = dict[str, Any]
@@ -247,6 +257,8 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
         "is_armed": bool(charger["is_armed"]),
         "arming": ARMING_WORDS[Stage(device["arming"])],
         "is_silent": bool(charger["is_silent"]),
+        "is_starved": bool(device["is_starved"]),
+        "reboots": device["n_reboots"],
         "unanswered": device["n_no_answer"] + device["n_bad_frame"],
     }
 
@@ -272,11 +284,17 @@ def _meters(tables: Tables, snapshot: Row) -> Row:
     now_ns = snapshot["scan"]["published_at_ns"]
     return {
         row.name: {
+            "quality": _quality(meter),
             "current_A": A_list_from_mA(meter["load_mA"]) if meter["has_value"] else None,
             "age_ms": round(ms_from_ns(now_ns - meter["at_ns"]), 1) if meter["has_value"] else None,
         }
         for row, meter in zip(tables.meters, snapshot["meters"], strict=True)
     }
+
+
+def _quality(meter: Row) -> str:
+    """One word; only "good" is well."""
+    return QUALITY_WORDS[Code(meter["code"])]
 
 
 def _event(tables: Tables, event: Row) -> str:

@@ -307,7 +307,7 @@ class BusTalk:
         for _ in self.chargers:
             station = self.chargers[self.next_probe_i % len(self.chargers)]
             self.next_probe_i += 1
-            if station.is_silent:
+            if station.is_silent and not station.is_starved:
                 return station
         return None
 

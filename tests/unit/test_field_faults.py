@@ -1,19 +1,19 @@
-"""What the field makes of boxes that forget what they were told, in virtual time."""
+"""What the field makes of boxes that forget or do not follow, in virtual time."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
-from hw.sim.virtual import request_bytes
-from hw.wire import Code, Exchange
+from hw.wire import Code, Exchange, rtu_frame
 from loadctl.events import Event, Sign
 from loadctl.stations import ChargerStation
 from tests.support import sim_sites
 from tests.support.builders import make_bus, make_charger, shipped_map
-from tests.support.scan_rig import MS_ns, S_ns, VirtualRig
+from tests.support.scan_rig import FakeGuarded, MS_ns, S_ns, VirtualRig
 
 BAY1, BAY2 = 11, 12
 WATCHDOG_REGISTER, FALLBACK_REGISTER = 101, 102
@@ -38,7 +38,7 @@ def reboot(rig: VirtualRig, charger_i: int, setpoint_mA: int, fallback_mA: int) 
     """So fast that it misses no message; it wakes up with these values."""
     for register, value_mA in ((100, setpoint_mA), (FALLBACK_REGISTER, fallback_mA)):
         data = (value_mA // 100).to_bytes(2, "big")
-        request = request_bytes(Exchange(BAY1 + charger_i, 6, register, 1, data))
+        request = rtu_frame(Exchange(BAY1 + charger_i, 6, register, 1, data))
         rig.site.lines[0].hear(request, rig.clock.now_ns())
     rig.tap.frames.clear()
 
@@ -132,6 +132,124 @@ def test_field_settings_are_read_again_once_a_minute_and_cost_no_write(rig: Virt
             assert {f.function for f in frames} == {3}
             assert len(frames) == 2
     assert rig.events(Event.REBOOTED) == []
+
+
+# starving
+
+
+class AskedCore:
+    """The real core, with other answers where the test has them."""
+
+    def __init__(self, core: Any) -> None:
+        self.core = core
+        self.starving_now: list[int] = []
+        self.failsafes_mA = [6_000, 6_000]
+        self.seen_mA: list[tuple[int, int, int] | None] = [None]
+        self.latched: list[tuple[int, tuple[int, int, int]]] = []
+        self.answers: list[tuple[int, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.core, name)
+
+    def starving(self) -> list[int]:
+        return self.starving_now
+
+    def failsafe_mA(self) -> list[int]:
+        return self.failsafes_mA
+
+    def seen_backgrounds_mA(self) -> list[tuple[int, int, int] | None]:
+        return self.seen_mA
+
+    def latch_background(self, circuit_i: int, seen_mA: tuple[int, int, int]) -> None:
+        self.latched.append((circuit_i, seen_mA))
+
+    def charger_answered(self, charger_i: int, code: int, at_ns: int) -> None:
+        self.answers.append((charger_i, code))
+        self.core.charger_answered(charger_i, code, at_ns)
+
+
+def asked(rig: VirtualRig) -> AskedCore:
+    core = AskedCore(rig.core)
+    rig.field.core = core  # type: ignore[assignment]
+    return core
+
+
+def test_field_starving_charger_gets_no_message_from_that_scan_on(rig: VirtualRig) -> None:
+    core = asked(rig)
+    core.starving_now = [0]
+    rig.pass_one()  # its status block was read before the step that decided it
+    since_ns = rig.clock.now_ns()
+    rig.run_for(70 * S_ns)  # refreshes, status blocks and audits were all due
+    assert rig.tap.since(since_ns, BAY1) == []
+    assert rig.guarded.starved == {0}
+    assert [e["who"] for e in rig.events(Event.STARVED)] == [0]
+    assert rig.events(Event.CHARGER_SILENT) == []
+    assert rig.snapshot()["devices"][1]["is_starved"] == 1
+    assert len(rig.tap.since(since_ns, BAY2)) > 100
+    assert rig.scan.bring_down() == ["bay1"]
+    assert rig.tap.since(since_ns, BAY1) == []
+
+
+def test_field_charger_after_its_starve_is_probed_by_a_write_and_armed_anew(
+    rig: VirtualRig,
+) -> None:
+    core = asked(rig)
+    core.starving_now = [0]
+    rig.run_for(36 * S_ns)
+    core.starving_now = []
+    since_ns = rig.clock.now_ns()
+    rig.run_for(3 * S_ns)
+    frames = rig.tap.since(since_ns, BAY1)
+    assert (frames[0].is_setpoint, frames[0].value) == (True, 60)
+    assert {f.register for f in frames if f.function == 3} >= {FALLBACK_REGISTER}
+    assert rig.guarded.starved == set()
+    assert [e["who"] for e in rig.events(Event.STARVED_OVER)] == [0]
+    assert [e["who"] for e in rig.events(Event.CHARGER_BACK)] == [0]
+
+
+def test_field_outlets_at_one_address_starve_together_and_the_core_is_told(
+    rig: VirtualRig,
+) -> None:
+    core = asked(rig)
+    for station in rig.field.chargers:  # as if both hung on one box
+        station.row = replace(station.row, address=BAY1)
+    core.starving_now = [1]
+    rig.pass_one()
+    assert [station.is_starved for station in rig.field.chargers] == [True, True]
+    assert rig.guarded.starved == {0, 1}
+    assert (0, Code.NO_ANSWER) in core.answers
+    assert (1, Code.NO_ANSWER) not in core.answers
+
+
+# failsafe currents, backgrounds above the declared
+
+
+def test_field_failsafe_of_the_core_is_handed_on_and_used(rig: VirtualRig) -> None:
+    core = asked(rig)
+    rig.pass_one()
+    assert rig.guarded.failsafe_mA == {0: 6_000, 1: 6_000}
+    core.failsafes_mA = [0, 6_000]
+    rig.pass_one()
+    assert rig.guarded.failsafe_mA == {0: 0, 1: 6_000}
+    since_ns = rig.clock.now_ns()
+    rig.scan.bring_down()
+    assert {f.address: f.value for f in rig.tap.setpoints(since_ns)} == {BAY1: 0, BAY2: 60}
+
+
+def test_field_background_above_the_declared_is_handed_to_the_guard(rig: VirtualRig) -> None:
+    core = asked(rig)
+    core.seen_mA = [(21_000, 20_000, 20_000)]
+    rig.pass_one()
+    assert rig.guarded.seen_mA == {0: (21_000, 20_000, 20_000)}
+
+
+def test_field_latched_background_is_known_again_after_a_restart(tmp_path: Path) -> None:
+    guarded = FakeGuarded()
+    guarded.seen_mA[0] = (21_000, 20_000, 20_000)
+    rig = VirtualRig(sim_sites.metered_site(2), Scenario(), tmp_path, guarded)
+    core = asked(rig)
+    rig.pass_one()
+    assert core.latched == [(0, (21_000, 20_000, 20_000))]
 
 
 # a status block against the setpoint

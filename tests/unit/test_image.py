@@ -86,7 +86,8 @@ def test_image_snapshot_holds_what_was_published(tmp_path: Path) -> None:
     writer.exchange(0, 1, 0, 9_000, 77)
     writer.exchange(0, 1, 0, 8_000, 88)
     writer.exchange(3, 4, 6, 8_000, 99)
-    writer.device(3, True, 5)
+    writer.device(3, True, 5, True)
+    writer.rebooted(3)
     writer.why(3, 4, 5)
     writer.publish(1_234)
     seen = image.Reader(tmp_path / "image").snapshot()
@@ -105,6 +106,7 @@ def test_image_snapshot_holds_what_was_published(tmp_path: Path) -> None:
     assert seen["devices"][0]["good_at_ns"] == 88
     assert (seen["devices"][3]["n_refused"], seen["devices"][3]["exception_code"]) == (1, 6)
     assert (seen["devices"][3]["is_silent"], seen["devices"][3]["arming"]) == (1, 5)
+    assert (seen["devices"][3]["is_starved"], seen["devices"][3]["n_reboots"]) == (1, 1)
     assert [scan[f"mode_{name}"] for name in ("reason", "first", "second")] == [3, 4, 5]
     assert seen["site_hash"] == "0123456789abcdef"
     assert (len(seen["circuits"]), len(seen["meters"]), len(seen["chargers"])) == (2, 1, 3)
@@ -176,13 +178,14 @@ def test_image_events_come_oldest_first_and_the_ring_keeps_the_newest(tmp_path: 
     }
 
 
-@pytest.mark.parametrize("what", ["bus", "device", "exchange", "span", "setting"])
+@pytest.mark.parametrize("what", ["bus", "device", "rebooted", "exchange", "span", "setting"])
 @pytest.mark.parametrize("index", [-1, 99])
 def test_image_index_out_of_range_is_refused(tmp_path: Path, what: str, index: int) -> None:
     writer = writer_at(tmp_path / "image")
     calls: dict[str, Any] = {
         "bus": lambda: writer.bus(index, 0, True, 0),
-        "device": lambda: writer.device(index, True, 0),
+        "device": lambda: writer.device(index, True, 0, False),
+        "rebooted": lambda: writer.rebooted(index),
         "exchange": lambda: writer.exchange(index, 1, 0, 0, 0),
         "span": lambda: writer.span(index, 0),
         "setting": lambda: writer.setting(index, 0, 0),

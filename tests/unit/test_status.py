@@ -94,6 +94,16 @@ def test_status_charger_that_was_not_read_has_neither_state_nor_draw(tmp_path: P
     bay2 = status_at(rig)["chargers"]["bay2"]
     assert (bay2["state"], bay2["draw_A"], bay2["is_silent"]) == (None, None, True)
     assert bay2["unanswered"] > 0
+    assert (bay2["is_starved"], bay2["arming"]) == (False, "checks its settings")
+
+
+def test_status_meter_says_its_quality_in_a_word(tmp_path: Path) -> None:
+    rig = rig_at(tmp_path, 5 * S_ns)
+    assert status_at(rig)["meters"]["grid"]["quality"] == "good"
+    rig.tap.dead.add(1)
+    rig.pass_one()
+    found = status_at(rig)["meters"]["grid"]
+    assert (found["quality"], found["current_A"]) == ("silent", [5.0, 5.0, 5.0])
 
 
 @pytest.mark.parametrize(("age_ns", "is_stale"), [(1_500 * MS_ns, False), (1_501 * MS_ns, True)])

@@ -1,10 +1,14 @@
 """The bound of a takeover: its parts to the nanosecond, by hand from bytes and maps."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hw.devices import parse_map
 from loadctl.bound import is_shared, takeover_bounds
+from tests.support.builders import make_bus, make_charger, make_tables, maps_of
 from tests.support.site_files import GARAGE, changed, in_table, site_of
 
 SILENT_ns = -(-7 * 11 * 1_000_000_000 // (2 * 19_200))
@@ -68,3 +72,51 @@ def test_bound_gap_of_a_device_stands_in_the_silence_and_not_between_others(tmp_
 )
 def test_port_is_shared_where_a_descriptor_can_be_handed_over(port: str, shared: bool) -> None:
     assert is_shared(port) is shared
+
+
+def fast_ns(n_bytes: int) -> int:
+    return -(-n_bytes * 11 * 1_000_000_000 // 57_600)
+
+
+def test_bound_counts_a_write_by_function_16_and_its_kick() -> None:
+    tables = make_tables(
+        buses=[make_bus(baud=57_600, frame="8N2")],
+        meters=[],
+        chargers=[make_charger("bay1", "mennekes-amtron-compact2", address=50)],
+    )
+    (bound,) = takeover_bounds(tables, maps_of(tables))
+    # 13 bytes out and 8 back, then 8 and 8; each after 1.75 ms and given up after 120 ms.
+    assert bound.writes_ns == 2 * 121_750_000 + fast_ns(13) + 3 * fast_ns(8)
+    # Twenty registers, 45 bytes, 50 ms after the request.
+    assert bound.silence_ns == 50_000_000 + fast_ns(45) + 1_750_000
+
+
+def test_bound_outlets_at_one_address_stand_apart_by_their_gap() -> None:
+    rows = [make_charger(f"bay{i}", "heidelberg-ec", address=i) for i in (11, 12)]
+    apart = make_tables(meters=[], chargers=rows)
+    raw = copy.deepcopy(apart.maps["heidelberg-ec"])
+    raw["connectors"] = {"count": 2, "stride": 200, "confidence": "H"}
+    maps = {"heidelberg-ec": parse_map(raw, "twin")}
+    one_box = replace(rows[1], address=11, connector=2)
+    together = make_tables(meters=[], chargers=[rows[0], one_box])
+    one_write_ns = SILENT_ns + 2 * bytes_ns(8) + 80_000_000
+    assert takeover_bounds(apart, maps)[0].writes_ns == 2 * one_write_ns
+    assert (
+        takeover_bounds(together, maps)[0].writes_ns == 2 * one_write_ns + 100_000_000 - SILENT_ns
+    )
+
+
+def test_bound_gap_that_the_bus_wants_stands_before_each_write() -> None:
+    tables = make_tables(n_chargers=2)
+    maps = maps_of(tables)
+    raw = copy.deepcopy(tables.maps["reference-meter"])
+    raw["timing"] |= {"gap_ms": 50, "gap_scope": "bus"}
+    maps["reference-meter"] = parse_map(raw, "slow")
+    (bound,) = takeover_bounds(tables, maps)
+    assert bound.writes_ns == 2 * (50_000_000 + 2 * bytes_ns(8) + 80_000_000)
+
+
+def test_bound_bus_without_chargers_writes_nothing() -> None:
+    tables = make_tables(buses=[make_bus("one"), make_bus("two")], n_chargers=2)
+    one, two = takeover_bounds(tables, maps_of(tables))
+    assert (one.writes_ns > 0, two.writes_ns, two.silence_ns) == (True, 0, SILENT_ns)

@@ -157,12 +157,14 @@ class ChargerDevice(ModbusDevice):
         """The registers of watchdog and fallback show what the box wakes with."""
         outlet, watchdog, fallback = self._outlet(connector), self.map.watchdog, self.map.fallback
         if watchdog is not None and watchdog.register is not None:
-            connector.image.put_micro(watchdog.register, outlet.watchdog_ns // 1000)
+            register = watchdog.read_back or watchdog.register
+            connector.image.put_micro(register, outlet.watchdog_ns // 1000)
         if fallback is not None and fallback.register is not None:
+            register = fallback.read_back or fallback.register
             if outlet.fallback_mA == 0:
-                connector.image.put(fallback.register, fallback.pause_raw)
+                connector.image.put(register, fallback.pause_raw)
             else:
-                connector.image.put_micro(fallback.register, outlet.fallback_mA * 1000)
+                connector.image.put_micro(register, outlet.fallback_mA * 1000)
 
     # writes
 
@@ -190,7 +192,14 @@ class ChargerDevice(ModbusDevice):
         checked = [(register, part, self._checked(register, part)) for register, part in parts]
         for register, part, value in checked:
             connector.image.store(register, part)
+            self._show_elsewhere(connector, register, part)
             self._obey(connector, register, value, now_ns)
+
+    def _show_elsewhere(self, connector: _Connector, register: Register, data: bytes) -> None:
+        """Some boxes show watchdog or fallback in another register than it is written to."""
+        for part in (self.map.watchdog, self.map.fallback):
+            if part is not None and part.register == register and part.read_back is not None:
+                connector.image.put(part.read_back, decode_raw(register, data))
 
     def _parts(self, address: int, data: bytes) -> tuple[_Connector, list[tuple[Register, bytes]]]:
         for connector in self._connectors[:-1]:

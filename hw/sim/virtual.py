@@ -17,9 +17,17 @@ from hw.sim.board import Board
 from hw.sim.fault import Fault, bus_of, check
 from hw.sim.line import SlaveLine, make_line, make_plant
 from hw.sim.report import report_of
-from hw.sim.rtu import is_whole, with_crc
 from hw.sim.scenario import Scenario
-from hw.wire import WRITE_MANY, Code, DeviceCounters, Exchange, Line, Patience, Reply
+from hw.wire import (
+    Code,
+    DeviceCounters,
+    Exchange,
+    Line,
+    Patience,
+    Reply,
+    check_reply,
+    rtu_frame,
+)
 
 if TYPE_CHECKING:
     from loadctl.tables import Tables
@@ -88,7 +96,7 @@ class VirtualWire:
         if not self._may_send(exchange, now_ns, expected_ns, deadline_ns):
             return self._not_sent(exchange, now_ns)
         self._in_flight = [a for a in self._in_flight if a.last_at_ns > begin_ns]
-        answer = self.slaves.hear(request_bytes(exchange), asked_ns)
+        answer = self.slaves.hear(rtu_frame(exchange), asked_ns)
         if answer is not None:
             self._in_flight.append(self._arrival(asked_ns + answer.after_ns, answer.data))
         give_up_ns = min(asked_ns + patience.timeout_ns, deadline_ns)
@@ -138,7 +146,7 @@ class VirtualWire:
         if first.last_at_ns > deadline_ns:
             return Reply(Code.BAD_FRAME, b"", 0, begin_ns, deadline_ns)
         self._in_flight.remove(first)
-        code, payload, exception_code = judged(exchange, first.data)
+        code, payload, exception_code = check_reply(exchange, first.data)
         is_doubtful = exchange.is_write and self._late[exchange.address].is_ambiguous(
             exchange, first.last_at_ns
         )
@@ -216,29 +224,3 @@ class VirtualSite:
 
     def report(self) -> dict[str, Any]:
         return report_of(self.tables, self.board, self.violations())
-
-
-def request_bytes(exchange: Exchange) -> bytes:
-    head = bytes((exchange.address, exchange.function)) + exchange.register.to_bytes(2, "big")
-    if exchange.function == WRITE_MANY:
-        count = exchange.count.to_bytes(2, "big")
-        return with_crc(head + count + bytes((len(exchange.values),)) + exchange.values)
-    if exchange.is_write:
-        return with_crc(head + exchange.values)
-    return with_crc(head + exchange.count.to_bytes(2, "big"))
-
-
-def judged(exchange: Exchange, data: bytes) -> tuple[Code, bytes, int]:
-    """What a master makes of these bytes as the reply: code, payload, exception code."""
-    if not is_whole(data) or data[0] != exchange.address:
-        return Code.BAD_FRAME, b"", 0
-    if data[1] == exchange.function | 0x80 and len(data) == 5:
-        return Code.REFUSED, b"", data[2]
-    if data[1] != exchange.function or len(data) != exchange.reply_bytes:
-        return Code.BAD_FRAME, b"", 0
-    if exchange.is_write:
-        is_echo = data[:6] == request_bytes(exchange)[:6]
-        return (Code.GOOD if is_echo else Code.BAD_FRAME), b"", 0
-    if data[2] != 2 * exchange.count:
-        return Code.BAD_FRAME, b"", 0
-    return Code.GOOD, data[3:-2], 0

@@ -8,8 +8,8 @@ from hw.devices import arming_steps, decode_charger, decode_meter, measure_excha
 from hw.sim.outlet import Visit
 from hw.sim.rtu import with_crc
 from hw.sim.scenario import Load, Scenario
-from hw.sim.virtual import VirtualSite, request_bytes
-from hw.wire import Exchange
+from hw.sim.virtual import VirtualSite
+from hw.wire import Exchange, rtu_frame
 from loadctl.tables import Tables
 from loadctl.units import NS_PER_S as S
 from tests.support.builders import make_charger, make_tables, with_map_changes
@@ -35,7 +35,7 @@ class Bench:
         return None if reply is None else reply.hex()
 
     def payload(self, exchange: Exchange, at_ns: int = 0) -> bytes:
-        reply = self.raw(request_bytes(exchange), at_ns)
+        reply = self.raw(rtu_frame(exchange), at_ns)
         assert reply is not None
         return bytes.fromhex(reply)[3:-2]
 
@@ -155,7 +155,7 @@ def test_arming_leaves_the_box_as_the_map_wants_it(bench: Bench) -> None:
     device_map = parse_map(bench.virtual.tables.maps["reference-charger"], "test")
     for step in arming_steps(device_map, 11, 1, 6_000):
         assert step.write is not None
-        bench.raw(request_bytes(step.write))
+        bench.raw(rtu_frame(step.write))
         assert bench.payload(step.read) == step.expected
     outlet = bench.virtual.plant.outlets[0]
     assert (outlet.watchdog_ns, outlet.fallback_mA) == (30 * S, 6_000)

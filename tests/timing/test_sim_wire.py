@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from hw.bus import Bus
+from hw.sim.fault import Fault
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Losses, Scenario
 from hw.sim.site import SimSite
-from hw.sim.virtual import request_bytes
-from hw.wire import Code, Exchange, Line, Patience
+from hw.wire import Code, Exchange, Line, Patience, rtu_frame
+from loadctl.errors import BusError
 from loadctl.units import NS_PER_MS as MS
 from loadctl.units import NS_PER_S as S
 from tests.support.builders import make_bus, make_charger, make_tables
@@ -49,7 +50,7 @@ def scan_exchanges() -> list[Exchange]:
 def timed(fd: int, exchange: Exchange) -> tuple[float, float]:
     """How late the first and the last byte came, in microseconds."""
     begun_ns = time.monotonic_ns()
-    os.write(fd, request_bytes(exchange))
+    os.write(fd, rtu_frame(exchange))
     n_bytes, first_ns = 0, 0
     while n_bytes < exchange.reply_bytes:
         assert select.select([fd], [], [], 1.0)[0], "no reply within 1 s"
@@ -133,7 +134,7 @@ def test_noise_and_wrong_checksums_meet_silence_and_the_next_request_is_answered
     simulated: SimSite,
 ) -> None:
     fd = os.open(simulated.ports["one"], os.O_RDWR | os.O_NOCTTY)
-    whole = request_bytes(METER)
+    whole = rtu_frame(METER)
     for junk in (b"\x55", b"\x01\x04\x00", whole[:-1] + b"\x00", b"\x00" + whole, bytes(300)):
         os.write(fd, junk)
         assert (junk, select.select([fd], [], [], 0.1)[0]) == (junk, [])
@@ -289,3 +290,116 @@ def test_sim_command_prints_its_ports_and_ends_when_told(tmp_path: Path, number:
     assert running.wait() == 0
     assert report["buses"]["garage"]["requests"] == 1
     assert not port.parent.exists()
+
+
+def real_bus(site: SimSite) -> Bus:
+    bus = Bus("one", site.ports["one"], LINE, late_ns=S)
+    bus.open()
+    return bus
+
+
+def codes_of(bus: Bus, *exchanges: Exchange) -> list[Code]:
+    seen = []
+    for exchange in exchanges:
+        bus.new_scan()
+        seen.append(bus.transact(exchange, PATIENCE, time.monotonic_ns() + 400 * MS).code)
+    return seen
+
+
+def until(done: Callable[[], bool], within_s: float = 3.0) -> bool:
+    """Whether it came true in time."""
+    end_s = time.monotonic() + within_s
+    while not done():
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+STATUS_1 = Exchange(11, 4, 0, 5)
+WRITE_1 = Exchange(11, 6, 100, 1, bytes((0, 90)))
+LIVE_FAULTS = [
+    (Fault("silence", "charger.bay1"), Code.NO_ANSWER),
+    (Fault("crc", "bus.one"), Code.BAD_FRAME),
+    (Fault("foreign", "charger.bay1"), Code.BAD_FRAME),
+    (Fault("foreign", "charger.bay1", form="function"), Code.BAD_FRAME),
+    (Fault("foreign", "charger.bay1", form="count"), Code.BAD_FRAME),
+    (Fault("noise", "charger.bay1"), Code.BAD_FRAME),
+    (Fault("noise", "charger.bay1", form="instead"), Code.BAD_FRAME),
+    (Fault("reboot", "charger.bay1", for_ns=60 * S), Code.NO_ANSWER),
+    (Fault("refuse", "charger.bay1"), Code.REFUSED),
+]
+
+
+def test_injected_faults_are_there_at_once_and_gone_when_cleared(tmp_path: Path) -> None:
+    with SimSite(metered_site(2), Scenario(logs_writes=True), tmp_path) as site:
+        bus = real_bus(site)
+        for fault, code in LIVE_FAULTS:
+            site.inject(fault)
+            assert until(lambda code=code: codes_of(bus, WRITE_1) == [code]), fault
+            site.clear(fault.who)
+            assert until(lambda: codes_of(bus, WRITE_1, STATUS_1) == [Code.GOOD] * 2), fault
+        bus.close()
+        noted = [(f["who"], f["fault"], f["is_on"]) for f in site.report()["faults"]]
+    assert noted == [(f.who, f.kind, on) for f, _ in LIVE_FAULTS for on in (True, False)]
+
+
+def test_babbling_bus_lets_few_exchanges_through_and_all_when_cleared(tmp_path: Path) -> None:
+    with SimSite(metered_site(2), Scenario(), tmp_path) as site:
+        bus = real_bus(site)
+        site.inject(Fault("babble", "bus.one", every_ns=20 * MS))
+        assert until(lambda: codes_of(bus, STATUS_1) == [Code.BAD_FRAME])
+        assert codes_of(bus, *[STATUS_1] * 20).count(Code.BAD_FRAME) >= 10
+        site.clear("bus.one")
+        assert until(lambda: codes_of(bus, *[STATUS_1] * 5) == [Code.GOOD] * 5)
+        bus.close()
+
+
+def test_unplugged_port_is_gone_and_another_stands_there_afterwards(tmp_path: Path) -> None:
+    with SimSite(metered_site(2), Scenario(), tmp_path) as site:
+        port = Path(site.ports["one"])
+        first = os.open(port, os.O_RDWR | os.O_NOCTTY)
+        bus = real_bus(site)
+        site.inject(Fault("unplug", "bus.one", for_ns=1_500 * MS))
+        assert until(lambda: not port.is_symlink())
+        poller = select.poll()
+        poller.register(first, select.POLLIN)
+        assert poller.poll(1_000)[0][1] & select.POLLHUP
+        assert codes_of(bus, STATUS_1) == [Code.NOT_SENT]
+        assert not bus.is_open
+        assert until(port.is_symlink)
+        assert until(lambda: codes_of(bus, STATUS_1) == [Code.GOOD], within_s=5)
+        bus.close()
+        os.close(first)
+
+
+def test_faults_of_the_scenario_begin_by_the_clock(tmp_path: Path) -> None:
+    faults = (Fault("crc", "meter.grid", at_ns=500 * MS, for_ns=500 * MS),)
+    with SimSite(metered_site(1), Scenario(faults=faults), tmp_path) as site:
+        bus = real_bus(site)
+        seen = []
+        while time.monotonic_ns() < site.start_ns + 1_500 * MS:
+            seen.append((time.monotonic_ns() - site.start_ns, codes_of(bus, METER)[0]))
+        bus.close()
+    struck_ns = [at_ns for at_ns, code in seen if code is Code.BAD_FRAME]
+    assert 400 * MS < struck_ns[0] < 700 * MS
+    assert 800 * MS < struck_ns[-1] < 1_000 * MS
+
+
+def test_setpoint_writes_are_logged_with_their_arrival(tmp_path: Path) -> None:
+    with SimSite(metered_site(1), Scenario(logs_writes=True), tmp_path) as site:
+        bus = real_bus(site)
+        begun_ns = time.monotonic_ns()
+        assert codes_of(bus, WRITE_1) == [Code.GOOD]
+        ended_ns = time.monotonic_ns()
+        (entry,) = site.written()
+        bus.close()
+    assert begun_ns + LINE.bytes_ns(8) <= entry.pop("at_ns") < ended_ns
+    assert entry == {"charger": "bay1", "setpoint_mA": 9_000, "acknowledged": True}
+    assert (tmp_path / "written-one.jsonl").exists()
+
+
+def test_site_that_is_stopped_cannot_be_told_of_a_fault(tmp_path: Path) -> None:
+    site = SimSite(metered_site(1), None, tmp_path)
+    with pytest.raises(BusError, match=r"^simulated bus one: not running"):
+        site.inject(Fault("crc", "bus.one"))

@@ -1,14 +1,14 @@
-"""A pymodbus RTU server on a serial port, to be run as a process of its own.
+"""A pymodbus RTU server on a serial port or over TCP, to be run as a process of its own.
 
-Arguments: port, baud. Devices 1 and 2 hold registers 0 to 99 of both kinds, each with its own
-number as its value; 100 and up do not exist.
+Arguments: port and baud, or "tcp" and a port number. Devices 1 and 2 hold registers 0 to 99 of both
+kinds, each with its own number as its value; 100 and up do not exist.
 """
 
 import asyncio
 import sys
 
 from pymodbus import FramerType
-from pymodbus.server import ModbusSerialServer
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 
@@ -32,5 +32,15 @@ async def serve(port: str, baud: int) -> None:
     await server.serve_forever()
 
 
+async def serve_tcp(port: int) -> None:
+    server = ModbusTcpServer(
+        [device(1), device(2)], framer=FramerType.RTU, address=("127.0.0.1", port)
+    )
+    await server.serve_forever()
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))
+    if sys.argv[1] == "tcp":
+        asyncio.run(serve_tcp(int(sys.argv[2])))
+    else:
+        asyncio.run(serve(sys.argv[1], int(sys.argv[2])))

@@ -4,6 +4,7 @@ Budgets are generous, the host is shared; what is shown is that nothing waits fo
 should not wait for. Prints what it measured.
 """
 
+import os
 import time
 from pathlib import Path
 from statistics import median
@@ -11,7 +12,10 @@ from statistics import median
 import pytest
 
 from hw.bus import Bus
-from hw.wire import READ_INPUT, WRITE_ONE, Code, Exchange, Line, Patience
+from hw.handover import PortChannel, PortSource
+from hw.opening import close_port, open_port
+from hw.raw import RawLine
+from hw.wire import READ_INPUT, WRITE_ONE, Code, Exchange, Line, Patience, rtu_frame
 from tests.support.pty_device import PtyDevice
 from tests.support.rtu_frames import answer, refusal
 
@@ -26,6 +30,8 @@ PERIOD_ns = 60 * MS
 OVERHEAD_MEDIAN_ns = 1 * MS  # of an exchange beside what the device takes
 REFUSAL_WORST_ns = 60 * MS  # stock minimalmodbus takes the whole timeout
 GIVE_UP_LATE_ns = 15 * MS
+HUNG_UP_WORST_ns = 20 * MS  # to notice and close
+HANDED_OVER_WORST_ns = 50 * MS  # from a port opened again to its first good exchange
 
 
 def make_bus(link: Path, late_ns: int = 0) -> Bus:
@@ -110,3 +116,79 @@ def test_late_reply_never_becomes_another_register(tmp_path: Path, delay_ms: int
                     assert reply.payload[:2] == exchange.register.to_bytes(2, "big")
         bus.close()
     assert Code.GOOD in codes
+
+
+def test_raw_line_overhead_is_small(tmp_path: Path) -> None:
+    with PtyDevice(tmp_path / "port", lambda request: [(0, answer(request))]):
+        port = open_port(str(tmp_path / "port"), LINE, tmp_path, False)
+        raw = RawLine(port.data_fd, LINE)
+        takes_ns = []
+        for _ in range(300):
+            time.sleep(LINE.silent_ns / 1e9)
+            begun_ns = time.monotonic_ns()
+            assert raw.exchange(READ, rtu_frame(READ), PATIENCE)[0] is Code.GOOD
+            # the first byte may not leave before the request before it is sent at the line's pace
+            takes_ns.append(time.monotonic_ns() - begun_ns)
+        close_port(port)
+    takes_ns.sort()
+    silence_ns = LINE.bytes_ns(8)  # a pty answers before the bytes of the request have left
+    print(
+        f"raw exchange on a pty: median {median(takes_ns) / 1e3:.0f} us, p99 {takes_ns[-3] / 1e3}"
+    )
+    assert median(takes_ns) < silence_ns + OVERHEAD_MEDIAN_ns
+
+
+def test_raw_line_gives_a_silent_device_up_on_time(tmp_path: Path) -> None:
+    short = PATIENCE._replace(timeout_ns=30 * MS)
+    with PtyDevice(tmp_path / "port", lambda request: []):
+        port = open_port(str(tmp_path / "port"), LINE, tmp_path, False)
+        late_ns = []
+        for _ in range(20):
+            raw = RawLine(port.data_fd, LINE)
+            begun_ns = time.monotonic_ns()
+            assert raw.exchange(READ, rtu_frame(READ), short)[0] is Code.NO_ANSWER
+            late_ns.append(time.monotonic_ns() - begun_ns - LINE.bytes_ns(8) - 30 * MS)
+        close_port(port)
+    print(
+        f"raw: given up late by median {median(late_ns) / 1e3:.0f} us, worst {max(late_ns) / 1e3}"
+    )
+    assert min(late_ns) >= 0
+    assert median(late_ns) < GIVE_UP_LATE_ns
+
+
+def test_port_unplugged_and_plugged_in_again_is_handed_over_at_once(tmp_path: Path) -> None:
+    link = tmp_path / "port"
+    guard, scan = PortChannel.pair()
+    device = PtyDevice(link, lambda request: [(0, answer(request))])
+    port = open_port(str(link), LINE, tmp_path, False)
+    source = PortSource(0, os.dup(port.data_fd), scan)
+    bus = Bus("garage", str(link), LINE, late_ns=0, source=source)
+    bus.open()
+    noticed_ns, handed_ns = [], []
+    for _ in range(20):
+        assert bus.transact(READ, PATIENCE, time.monotonic_ns() + 500 * MS).code is Code.GOOD
+        device.close()
+        begun_ns = time.monotonic_ns()
+        bus.tend(begun_ns)
+        assert not bus.is_open
+        close_port(port)
+        noticed_ns.append(time.monotonic_ns() - begun_ns)
+        device = PtyDevice(link, lambda request: [(0, answer(request))])
+        begun_ns = time.monotonic_ns()
+        port = open_port(str(link), LINE, tmp_path, False)
+        guard.send_port(0, port.data_fd, port.lock_fd)
+        for message in scan.receive():
+            source.put(message.data_fd)
+        assert bus.transact(READ, PATIENCE, time.monotonic_ns() + 500 * MS).code is Code.GOOD
+        handed_ns.append(time.monotonic_ns() - begun_ns)
+    print(
+        f"hang-up closed within {max(noticed_ns) / 1e3:.0f} us; opened, handed over and talking: "
+        f"median {median(handed_ns) / 1e6:.1f} ms, worst {max(handed_ns) / 1e6:.1f} ms"
+    )
+    assert max(noticed_ns) < HUNG_UP_WORST_ns
+    assert max(handed_ns) < HANDED_OVER_WORST_ns
+    bus.close()
+    close_port(port)
+    device.close()
+    guard.close()
+    scan.close()

@@ -183,6 +183,8 @@ BROKEN = [
     ("fallback/read_back", "current_1_A",
      "fallback.read_back: current_1_A has another type or scale than fallback_A"),
     ("registers/state/bits", [8, 16], "registers.state.bits: 8 to 16 is not within 0 to 15"),
+    ("registers/extra", NEW_ROW | {"address": 500, "write": 6, "bits": [0, 7]},
+     "registers.extra.bits: are a plain number in an unsigned register that is only read"),
     ("registers/setpoint_A/bits", [0, 7], "registers.setpoint_A.bits: are a plain number in an"
      " unsigned register that is only read"),
     ("setpoint/pause_raw", 65536, "setpoint.pause_raw: 65536 is no raw u16"),

@@ -220,6 +220,10 @@ def test_site_that_python_cannot_hold_is_one_line(tmp_path: Path, value: str, wo
             '"socket://10.0.0.7" lacks a host or a port: write socket://10.0.0.7:4001',
         ),
         (
+            "SOCKET://10.0.0.7",
+            '"SOCKET://10.0.0.7" lacks a host or a port: write SOCKET://10.0.0.7:4001',
+        ),
+        (
             "socket://:4001",
             '"socket://:4001" lacks a host or a port: write socket://10.0.0.7:4001',
         ),
@@ -247,7 +251,13 @@ def test_site_with_an_odd_port_is_refused_with_its_line(
 
 
 @pytest.mark.parametrize(
-    "port", ["socket://10.0.0.7:4001", "SOCKET://[::1]:4001", "rfc2217://nas:7000?logging=debug"]
+    "port",
+    [
+        "socket://10.0.0.7:4001",
+        "SOCKET://[::1]:4001",
+        "rfc2217://nas:7000?logging=debug",
+        "loop://",
+    ],
 )
 def test_site_with_a_port_on_the_network_is_good(tmp_path: Path, port: str) -> None:
     assert site_of(tmp_path, changed(("/dev/ttyUSB0", port))).tables.buses[0].port == port

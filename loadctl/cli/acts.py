@@ -36,7 +36,7 @@ class Key(NamedTuple):
 
 KEYS = (
     Key("k", "kill", "kill scan"),
-    Key("s", "stop", "stop scan"),
+    Key("s", "hang", "hang scan"),
     Key("m", "mute", "mute meter"),
     Key("f", "freeze", "freeze meter"),
     Key("u", "unplug", "unplug bus"),
@@ -117,13 +117,13 @@ class Acts:
     # the scan
 
     def _kill_scan(self, status: Status, now_ns: int) -> Said:
-        expect = f"the guard sees it at once, tells every charger within {self._write_s:.1f} s"
+        expect = f"failsafe to all within {self._write_s:.1f} s"
         return self._lose_scan(status, now_ns, signal.SIGKILL, "killed", expect)
 
     def _stop_scan(self, status: Status, now_ns: int) -> Said:
         n = self._tables.site.missed_limit
-        expect = f"{n} periods late: killed, every charger told within {self._bound_s:.1f} s"
-        return self._lose_scan(status, now_ns, signal.SIGSTOP, "stopped", expect)
+        expect = f"{n} periods late: failsafe to all within {self._bound_s:.1f} s"
+        return self._lose_scan(status, now_ns, signal.SIGSTOP, "hung", expect)
 
     def _lose_scan(self, status: Status, now_ns: int, number: int, verb: str, expect: str) -> Said:
         pid, guard = status["scan"]["pid"], status["guard"]
@@ -141,7 +141,7 @@ class Acts:
         n_lost = len(self._lost_at_ns)
         if n_lost >= self._crashes.limit:
             self._lost_at_ns = []
-            return f"number {n_lost} in {self._crashes.window_s} s: failsafe for that long"
+            return f"lost {n_lost} in {self._crashes.window_s} s: it stays so as long"
         wait_s = 0 if n_lost == 1 else 5
         return f"RUN again in about {wait_s + RESTART_s + self._run_s:.0f} s"
 

@@ -46,6 +46,7 @@ LOG = "run.log"
 START_WITHIN_s = 30.0
 STOP_WITHIN_s = 20.0
 PLUG_IN_WITHIN_s = 5.0
+TURNAROUND_ns = 5_000_000  # devices are quicker than the longest that their maps allow
 CRASHES = Crashes(limit=3, window_s=60)  # a site's own window is ten minutes
 Script = tuple[tuple[int, str], ...]
 
@@ -174,7 +175,8 @@ def simulated_site(folder: Path, seed: int) -> tuple[SimSite, Path, Site]:
     path = folder / DEMO_SITE
     path.write_text(text)
     loaded = load_site(path)
-    scenario = replace(demo_scenario(loaded.tables, seed), logs_writes=True)
+    scenario = demo_scenario(loaded.tables, seed)
+    scenario = replace(scenario, logs_writes=True, turnaround_ns=TURNAROUND_ns)
     simulated = SimSite(loaded.tables, scenario, folder / "sim")
     (port,) = simulated.ports.values()
     path.write_text(text.replace(SIMULATED_PORT, f"port = {json.dumps(port)}"))

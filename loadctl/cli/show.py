@@ -10,7 +10,7 @@ import click
 
 from loadctl import runtime
 from loadctl.cli import live
-from loadctl.cli.view import acts_line, details
+from loadctl.cli.view import acts_lines, details
 from loadctl.errors import NotRunning
 from loadctl.status import Status, StatusReader, summary
 
@@ -54,7 +54,8 @@ def show(found: Status) -> None:
     lines = summary(found) if found["is_running"] else ["NOT RUNNING; this was its last scan:"]
     for line in lines:
         console.print(line, soft_wrap=True)
-    console.print(acts_line(found).plain.strip(), soft_wrap=True)
+    for text in acts_lines(found):
+        console.print(text.plain[1:], soft_wrap=True)
     console.print()
     for text in details(found, width, glyphs):
         console.print(text, soft_wrap=True)

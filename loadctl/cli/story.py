@@ -56,21 +56,23 @@ class Story:
         """The keys, and of the last act what was done, what should happen, what was seen."""
         lines = [key_line(width, active_keys)]
         if not self.acts:
-            return [*lines, Text(" press a key and watch the site fall and recover"), Text()]
+            return [*lines, Text(" press a key: watch the site fall and recover"), Text(), Text()]
         act = self.acts[-1]
         after_s = (now_ns - act.at_ns) / NS_PER_S
-        lines.append(Text(f" {act.said.did}: {act.said.expect}", "bold"))
-        lines.append(_seen_line(act, after_s, width))
+        lines.append(Text(f" {after_s:3.0f} s ago  {act.said.did}", "bold"))
+        lines.append(Text(f"   expect  {act.said.expect}"))
+        lines.append(_seen_line(act, width))
         return lines
 
 
 def facts_of(status: Status) -> dict[str, str]:
     """What a newcomer should notice, each in the words in which it is told."""
     facts = {"mode": str(status["mode"]).upper()}
-    takeovers, last_ms = status["guard"]["takeovers"], status["guard"]["last_takeover_ms"]
-    if takeovers and last_ms is not None:
-        facts[f"takeover {takeovers}"] = f"all told in {last_ms / 1000:.2f} s"
-    if status["guard"]["state"] == "stable":
+    guard = status["guard"]
+    if guard["state"] != "takeover" and guard["last_takeover_ms"] is not None:
+        told_s = guard["last_takeover_ms"] / 1000
+        facts[f"takeover {guard['takeovers']}"] = f"all told in {told_s:.2f} s"
+    if guard["state"] == "stable":
         facts["guard"] = "guard waits"
     for name, meter in status["meters"].items():
         quality = meter_quality(meter)
@@ -96,9 +98,9 @@ def key_line(width: int, active_keys: Set[str]) -> Text:
     return line
 
 
-def _seen_line(act: Act, after_s: float, width: int) -> Text:
+def _seen_line(act: Act, width: int) -> Text:
     """The newest where not all fits."""
-    head = f" {after_s:.0f} s ago; seen: "
+    head = "     seen  "
     parts = [f"{words} +{at_s:.1f} s" for words, at_s in act.seen]
     while parts and len(head) + len(", ".join(parts)) > width and len(parts) > 1:
         parts.pop(0)

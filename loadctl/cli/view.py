@@ -17,7 +17,7 @@ from loadctl.cli.columns import Glyphs, cut
 from loadctl.status import Status, summary
 
 UNLIMITED_LINES = 10_000
-ANSWERS_MAX = 4
+N_ANSWERS = 3
 
 MODE_STYLES = {"run": "bold green", "start": "bold yellow"}
 ANSWER_STYLES = {"safe": "green", "over": "bold red", "STALE": "bold red", "not proven": "yellow"}
@@ -49,7 +49,7 @@ def screen(
     """At most `height` lines of at most `width` cells; `footer` is never left out."""
     glyphs = glyphs or Glyphs()
     answers, timing = _answers(status)
-    top = [headline(status, width), *answers]
+    top = [headline(status, width, glyphs), *answers]
     room = max(height - len(top) - len(footer), 0)
     body = _stack(_blocks(status, width, glyphs, timing), room)
     lines = [*top, *body][: max(height - len(footer), 0)]
@@ -60,7 +60,7 @@ def details(status: Status, width: int, glyphs: Glyphs | None = None) -> list[Te
     """All of it but the answers, for a page that may be as long as it likes."""
     glyphs = glyphs or Glyphs()
     body = _stack(_blocks(status, width, glyphs, []), UNLIMITED_LINES)
-    return [cut(line, width, glyphs) for line in (headline(status, width), *body)]
+    return [cut(line, width, glyphs) for line in (headline(status, width, glyphs), *body)]
 
 
 def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> list[Block]:
@@ -77,7 +77,7 @@ def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> l
         Block(2, min(n_circuits + 1, 4), 3 * n_circuits + 1, part(rows.circuits), n_circuits <= 3),
         Block(3, least_devices, n_devices, part(rows.devices)),
         Block(1, min(n_chargers + 1, 4), n_chargers + 1, part(rows.chargers)),
-        Block(4, min(2, len(events)), len(events), lambda n: events[len(events) - n :]),
+        Block(4, min(1, len(events)), len(events), lambda n: events[len(events) - n :]),
         Block(5, 0, len(timing), lambda n: timing[:n]),
     ]
 
@@ -101,23 +101,26 @@ def _stack(blocks: list[Block], room: int) -> list[Text]:
     return lines
 
 
-def headline(status: Status, width: int) -> Text:
+def headline(status: Status, width: int, glyphs: Glyphs) -> Text:
     """Mode, name, why; at the right how old all this is."""
     mode = str(status["mode"])
     style = MODE_STYLES.get(mode, "bold red")
     line = Text.assemble((f" {mode.upper()} ", f"{style} reverse"), "  ", (status["site"], "bold"))
-    if status.get("mode_reason"):
+    if status["mode_reason"]:
         line.append(f"  {status['mode_reason']}")
-    age = f"{status['age_ms'] / 1000:.1f} s old"
-    pad = width - line.cell_len - len(age) - 1
-    if pad >= 2:
-        line.append(" " * pad)
-        line.append(age, "bold red" if status["is_stale"] else "dim")
-    return line
+    age = f"  {status['age_ms'] / 1000:.1f} s old"
+    if width < 2 * len(age):
+        return line
+    line = cut(line, width - len(age), glyphs)
+    line.append(" " * (width - line.cell_len - len(age)))
+    return line.append(age, "bold red" if status["is_stale"] else "dim")
 
 
 def _answers(status: Status) -> tuple[list[Text], list[Text]]:
-    """What is asked first, and what only whoever has room left wants to know."""
+    """What is asked first, always as many lines; what only whoever has room left wants to know.
+
+    While the guard holds the buses, or nobody does, what the last scan thought binds nobody.
+    """
     first: list[Text] = []
     later: list[Text] = []
     for words in summary(status):
@@ -126,24 +129,24 @@ def _answers(status: Status) -> tuple[list[Text], list[Text]]:
         (later if is_detail else first).append(
             Text(f" {words}", found[0] if found else "dim" if is_detail else "")
         )
-    first.append(acts_line(status))
-    return first[-ANSWERS_MAX:], later
+    acts = acts_lines(status)
+    return [*first[: N_ANSWERS - len(acts)], *acts], later
 
 
-def acts_line(status: Status) -> Text:
+def acts_lines(status: Status) -> list[Text]:
     """Who holds the buses, and what happens next."""
     guard, scan = status["guard"], status["scan"]
     if not status.get("is_running", True):
-        return Text(" acts: nobody; each charger falls to its own fallback", "bold red")
+        return [Text(" acts: nobody; each charger falls to its own fallback", "bold red")]
     if guard["pid"] is None:
-        return Text(f" acts: the scan (pid {scan['pid']}); no guard watches it")
-    state = guard["state"]
+        return [Text(f" acts: the scan (pid {scan['pid']}); no guard watches it")]
+    state, pid = guard["state"], guard["pid"]
     if state not in GUARD_ACTS:
-        return Text(f" acts: the scan (pid {scan['pid']}); the guard (pid {guard['pid']}) watches")
-    words = f" acts: the guard (pid {guard['pid']}), {guard['cause']}"
+        return [Text(f" acts: the scan (pid {scan['pid']}); the guard (pid {pid}) watches")]
+    head = Text(f" acts: the guard (pid {pid}), {guard['cause']}", "bold red")
     if state == "takeover":
-        return Text(f"{words}: writes min(last, failsafe) to every charger", "bold red")
-    words += f": holds every charger at min(last, failsafe) for {guard['since_s']:.1f} s"
+        return [head, Text("       it writes min(last, failsafe) to every charger", "bold red")]
+    words = f"       it holds every charger at min(last, failsafe), {guard['since_s']:.1f} s"
     if guard["next_restart_s"] is not None:
         words += f"; restart in {max(guard['next_restart_s'], 0):.0f} s"
-    return Text(words, "bold red")
+    return [head, Text(words, "bold red")]

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from loadctl.cli.columns import ASCII_GLYPHS, Glyphs
 from loadctl.cli.rows import bar, state_of
-from loadctl.cli.view import acts_line, screen
+from loadctl.cli.view import acts_lines, screen
 from tests.support import screens
 from tests.support.screens import plain
 
@@ -110,28 +110,34 @@ def test_screen_with_room_has_air_and_the_timing() -> None:
         ({"pid": None}, " acts: the scan (pid 701); no guard watches it"),
         (
             {"state": "takeover", "cause": "the scan ended"},
-            " acts: the guard (pid 700), the scan ended:"
-            " writes min(last, failsafe) to every charger",
+            " acts: the guard (pid 700), the scan ended\n"
+            "       it writes min(last, failsafe) to every charger",
         ),
         (
             {"state": "holding", "cause": "the scan was late", "since_s": 3.2},
-            " acts: the guard (pid 700), the scan was late:"
-            " holds every charger at min(last, failsafe) for 3.2 s",
+            " acts: the guard (pid 700), the scan was late\n"
+            "       it holds every charger at min(last, failsafe), 3.2 s",
         ),
         (
-            {
-                "state": "stable",
-                "cause": "the scan ended",
-                "since_s": 8.0,
-                "next_restart_s": 51.6,
-            },
-            " acts: the guard (pid 700), the scan ended:"
-            " holds every charger at min(last, failsafe) for 8.0 s; restart in 52 s",
+            {"state": "stable", "cause": "the scan ended", "since_s": 8.0, "next_restart_s": 51.6},
+            " acts: the guard (pid 700), the scan ended\n"
+            "       it holds every charger at min(last, failsafe), 8.0 s; restart in 52 s",
         ),
     ],
 )
-def test_acts_line_says_who_holds_the_buses(changes: dict[str, Any], words: str) -> None:
-    assert acts_line(screens.status(guard=screens.guard(**changes))).plain == words
+def test_acts_lines_say_who_holds_the_buses(changes: dict[str, Any], words: str) -> None:
+    lines = plain(acts_lines(screens.status(guard=screens.guard(**changes))))
+    assert "\n".join(lines) == words
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+@pytest.mark.parametrize("state", ["watching", "takeover", "holding", "stable"])
+def test_screen_keeps_its_shape_whoever_acts(state: str, is_stale: bool) -> None:
+    guard = screens.guard(state=state, cause="the scan ended")
+    lines = drawn(screens.status(guard=guard, is_stale=is_stale, age_ms=2000.0))
+    assert lines[4].startswith(" circuit")
+    if is_stale:
+        assert lines[1] == " STALE: the last scan is 2.0 s old"
 
 
 def test_screen_of_a_site_that_is_gone_says_that_nobody_acts() -> None:
@@ -145,6 +151,10 @@ def test_screen_of_a_site_that_is_gone_says_that_nobody_acts() -> None:
 def test_headline_gives_the_reason_of_the_mode() -> None:
     found = screens.status(mode="failsafe", mode_reason="3 overruns")
     assert drawn(found)[0].startswith(" FAILSAFE   Demo garage  3 overruns ")
+    found["mode_reason"] = "because of everything that " * 5
+    line = drawn(found)[0]
+    assert line.startswith(" FAILSAFE   Demo garage  because of everything ")
+    assert line.endswith("…  0.3 s old")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ what is left is shown, with its age.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from hw.wire import Code
@@ -23,7 +24,7 @@ from loadctl.realtime import NOT_ASKED, SETTINGS, words
 from loadctl.reasons import binding_text, state_letter
 from loadctl.reasons import reason_text as charger_reason_text
 from loadctl.runtime import SiteDir
-from loadctl.tables import ChargerRow, Tables
+from loadctl.tables import ChargerRow, CircuitRow, Tables
 from loadctl.units import NS_PER_US, PHASE_NAMES, A_from_mA, A_list_from_mA, ms_from_ns, s_from_ns
 
 STALE_PERIODS = 3
@@ -134,7 +135,7 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
         "scan": _scan(scan),
         "guard": _guard(link, now_ns),
         "chargers": _chargers(tables, snapshot),
-        "circuits": {row.name: _circuit(circuit) for row, circuit in rows},
+        "circuits": {row.name: _circuit(row, circuit) for row, circuit in rows},
         "meters": _meters(tables, snapshot),
         "buses": {
             row.name: {
@@ -263,7 +264,7 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
     }
 
 
-def _circuit(circuit: Row) -> Row:
+def _circuit(row: CircuitRow, circuit: Row) -> Row:
     """Beside what `whatif` says: the most that may flow, by reserves and rigorous background."""
     may_mA = [
         reserved_mA + background_mA
@@ -271,13 +272,26 @@ def _circuit(circuit: Row) -> Row:
             circuit["reserved_mA"], circuit["background_rigorous_mA"], strict=True
         )
     ]
+    seen_mA = circuit["seen_background_mA"] if circuit.get("is_alarmed") else None
     return {
         "limit_A": A_list_from_mA(circuit["limit_mA"]),
         "background_A": A_list_from_mA(circuit["background_mA"]),
         "headroom_A": A_list_from_mA(circuit["headroom_mA"]),
         "granted_A": A_list_from_mA(circuit["granted_mA"]),
         "may_carry_A": A_list_from_mA(may_mA),
+        "seen_background_A": None if seen_mA is None else A_list_from_mA(seen_mA),
+        "alarm": None if seen_mA is None else _alarm(row, seen_mA),
     }
+
+
+def _alarm(row: CircuitRow, seen_mA: Sequence[int]) -> str:
+    """Latched: it stays until the site file declares what was seen, or the scan is begun anew."""
+    excess_mA = [seen_mA[p] - row.background_mA[p] for p in range(3)]
+    p = excess_mA.index(max(excess_mA))
+    return (
+        f"background of {A_from_mA(seen_mA[p]):g} A seen on {PHASE_NAMES[p]},"
+        f" declared are {A_from_mA(row.background_mA[p]):g} A"
+    )
 
 
 def _meters(tables: Tables, snapshot: Row) -> Row:

@@ -97,6 +97,16 @@ def test_status_charger_that_was_not_read_has_neither_state_nor_draw(tmp_path: P
     assert (bay2["is_starved"], bay2["arming"]) == (False, "checks its settings")
 
 
+def test_status_circuit_says_its_alarm(tmp_path: Path) -> None:
+    rig = rig_at(tmp_path, 5 * S_ns)
+    snapshot = rig.snapshot()
+    assert status_at(rig)["circuits"]["main"]["alarm"] is None
+    snapshot["circuits"][0] |= {"is_alarmed": 1, "seen_background_mA": [20_000, 22_500, 21_000]}
+    main = status_of(rig.tables, snapshot, 0)["circuits"]["main"]
+    assert main["alarm"] == "background of 22.5 A seen on L2, declared are 20 A"
+    assert main["seen_background_A"] == [20.0, 22.5, 21.0]
+
+
 def test_status_meter_says_its_quality_in_a_word(tmp_path: Path) -> None:
     rig = rig_at(tmp_path, 5 * S_ns)
     assert status_at(rig)["meters"]["grid"]["quality"] == "good"

@@ -89,7 +89,7 @@ class Judge:
             return False
         slots[self._bus_at + 4] += 1
         self.plant.advance(now_ns)
-        found = [f for i in self._chain[charger_i] for f in self._misfits(i, charger_i, now_ns)]
+        found = self._found(charger_i, now_ns, believes=False)
         frame = {
             "at_ns": now_ns - self.plant.start_ns,
             "charger": self.tables.chargers[charger_i].name,
@@ -101,13 +101,23 @@ class Judge:
             self._note_frame({"kind": "raise", **frame})
             return True
         slots[self._bus_at + 7] += 1
-        violation = {**frame, "misfits": found, **self._context(charger_i, now_ns)}
+        context = self._context(charger_i, now_ns)
+        is_lie = bool(context["liars_mA"]) and not self._found(charger_i, now_ns, believes=True)
+        violation = {**frame, "misfits": found, **context, "rests_on_lies": is_lie}
         self._note_frame({"kind": "violation", **violation})
         if len(self.violations) < MOST_KEPT:
             self.violations.append(violation)
         return False
 
-    def _misfits(self, circuit_i: int, charger_i: int, now_ns: int) -> Iterator[dict[str, Any]]:
+    def _found(self, charger_i: int, now_ns: int, believes: bool) -> list[dict[str, Any]]:
+        """Every bound that does not hold; `believes`: as if all obeyed their last setpoint."""
+        able_mA = self.plant.believed_mA if believes else self.plant.could_mA
+        circuits = self._chain[charger_i]
+        return [f for i in circuits for f in self._misfits(i, charger_i, now_ns, able_mA)]
+
+    def _misfits(
+        self, circuit_i: int, charger_i: int, now_ns: int, able_mA: Callable[[int], int]
+    ) -> Iterator[dict[str, Any]]:
         """Each bound of this circuit that does not hold on a phase that the charger uses."""
         circuit = self.tables.circuits[circuit_i]
         background_mA = self.background_mA(circuit_i, now_ns)
@@ -115,7 +125,7 @@ class Judge:
         total_mA = list(background_mA)
         for k in self._below[circuit_i]:
             for phase in self.tables.chargers[k].phases:
-                total_mA[phase] += self.plant.could_mA(k)
+                total_mA[phase] += able_mA(k)
         for phase in raised:
             if total_mA[phase] > circuit.limit_mA[phase]:
                 yield _misfit(
@@ -125,15 +135,19 @@ class Judge:
         if circuit.limit_W is not None and total_uW > circuit.limit_W * 1_000_000:
             yield _misfit(circuit.name, "kW", -(-total_uW // 1_000_000), circuit.limit_W, "W")
         if circuit.unbalance_mA is not None:
-            yield from self._unbalanced(circuit_i, raised, circuit.unbalance_mA)
+            yield from self._unbalanced(circuit_i, raised, circuit.unbalance_mA, able_mA)
 
     def _unbalanced(
-        self, circuit_i: int, raised: tuple[int, ...], limit_mA: int
+        self,
+        circuit_i: int,
+        raised: tuple[int, ...],
+        limit_mA: int,
+        able_mA: Callable[[int], int],
     ) -> Iterator[dict[str, Any]]:
         for p in raised:
             for q in {0, 1, 2} - set(raised):
                 sum_mA = sum(
-                    self.plant.could_mA(k)
+                    able_mA(k)
                     for k in self._below[circuit_i]
                     if _uses(self.tables.chargers[k], p, q)
                 )
@@ -153,7 +167,11 @@ class Judge:
             },
             "could_mA": {name: self.plant.could_mA(k) for k, name in below},
             "draw_mA": {name: list(self.plant.draw_mA(k)) for k, name in below},
-            "liars": [name for k, name in below if self.plant.is_lying(k)],
+            "liars_mA": {
+                name: self.plant.believed_mA(k)
+                for k, name in below
+                if self.plant.believed_mA(k) < self.plant.could_mA(k)
+            },
         }
 
     # the circuits: what really flowed

@@ -75,6 +75,7 @@ class Outlet:
         self._rise_at_ns = NEVER_ns
         self.is_off = False
         self.is_deaf = False  # acknowledges setpoints and does not obey them
+        self.told_mA = self.setpoint_mA  # the last that was acknowledged, obeyed or not
         self._is_doubtful = False  # was deaf or switched off, and may draw by that still
         self._has_obeyed = False  # since then
 
@@ -82,6 +83,7 @@ class Outlet:
 
     def write_setpoint(self, setpoint_mA: int, now_ns: int) -> None:
         self.advance(now_ns)
+        self.told_mA = setpoint_mA
         if self.is_deaf:
             if setpoint_mA != self.setpoint_mA:
                 self._is_doubtful, self._has_obeyed = True, False
@@ -140,6 +142,11 @@ class Outlet:
         if self._is_doubtful and not (self.is_off or self.is_deaf):
             self._is_doubtful = not self._has_obeyed or self.could_mA() > self.in_force_mA
         return self._is_doubtful
+
+    def believed_mA(self) -> int:
+        """The most that it must be believed to draw by who cannot see that it does not obey."""
+        could_mA = self.could_mA()
+        return min(could_mA, self._clamped(self.told_mA)) if self.is_lying else could_mA
 
     @property
     def in_force_mA(self) -> int:

@@ -61,7 +61,7 @@ class Plant:
         slots[at], slots[at + 1], slots[at + 2] = draw_mA
         slots[at + 3] = outlet.could_mA()
         slots[at + 4] = outlet.in_force_mA
-        slots[at + 6] = outlet.is_lying
+        slots[at + 6] = outlet.believed_mA()
 
     def advance(self, now_ns: int) -> None:
         """Move every outlet of this process to `now_ns`."""
@@ -77,8 +77,9 @@ class Plant:
     def could_mA(self, charger_i: int) -> int:
         return self.board.slots[self.board.charger(charger_i) + 3]
 
-    def is_lying(self, charger_i: int) -> bool:
-        return self.board.slots[self.board.charger(charger_i) + 6] != 0
+    def believed_mA(self, charger_i: int) -> int:
+        """As `could_mA`, but of a charger that does not obey what it acknowledged."""
+        return self.board.slots[self.board.charger(charger_i) + 6]
 
     # circuits
 

@@ -334,29 +334,41 @@ def test_ignored_arming_is_read_back_right_but_not_in_force(form: str, fallback_
 
 def test_charger_is_a_liar_from_an_ignored_write_until_it_obeyed() -> None:
     bench = Bench()
-    plant = bench.virtual.plant
     bench.codes(write(16))
     bench.virtual.inject(Fault("ignore", "charger.bay1"))
-    assert (bench.codes(write(16)), plant.is_lying(0)) == ([GOOD], False)
-    assert (bench.codes(write(6)), plant.is_lying(0)) == ([GOOD], True)
+    assert (bench.codes(write(16)), bench.outlet().is_lying) == ([GOOD], False)
+    assert (bench.codes(write(6)), bench.outlet().is_lying) == ([GOOD], True)
+    assert (bench.outlet().believed_mA(), bench.outlet().could_mA()) == (6_000, 16_000)
     bench.virtual.clear("charger.bay1")
-    bench.codes(STATUS)
-    assert plant.is_lying(0)
+    assert bench.outlet().is_lying
     bench.codes(write(6))
-    assert plant.is_lying(0)  # its hold of half a second is not over
+    assert bench.outlet().is_lying  # its hold of half a second is not over
     bench.at(3)
-    bench.codes(STATUS)
-    assert not plant.is_lying(0)
+    assert not bench.outlet().is_lying
+    assert bench.outlet().believed_mA() == 6_000
 
 
-def test_violation_names_the_liars_that_it_rests_on() -> None:
+def test_rebooted_charger_is_a_liar_until_it_obeyed() -> None:
     bench = Bench()
-    bench.codes(METER, write(16))
+    bench.codes(write(6))
+    bench.virtual.inject(Fault("reboot", "charger.bay1", setpoint_mA=16_000))
+    bench.at(1)
+    outlet = bench.outlet()
+    assert (outlet.draw_mA, outlet.could_mA(), outlet.believed_mA()) == (16_000, 16_000, 6_000)
+    bench.codes(write(6))
+    bench.at(3)
+    assert not bench.outlet().is_lying
+
+
+@pytest.mark.parametrize(("other_A", "is_lie"), [(20, True), (21, False)])
+def test_violation_says_whether_it_rests_on_lies(other_A: int, is_lie: bool) -> None:
+    bench = Bench()  # background 12 A of 32 A on L3
+    bench.codes(METER, write(10))
     bench.virtual.inject(Fault("ignore", "charger.bay1"))
-    bench.codes(write(0), METER, write(6, address=12))
+    bench.codes(write(0), METER, write(other_A, address=12))
     (violation,) = bench.virtual.violations()
-    assert (violation["charger"], violation["liars"]) == ("bay2", ["bay1"])
-    assert violation["could_mA"] == {"bay1": 16_000, "bay2": 6_000}
+    assert (violation["charger"], violation["liars_mA"]) == ("bay2", {"bay1": 0})
+    assert violation["rests_on_lies"] is is_lie
 
 
 def test_ignored_raise_is_counted_as_written_and_not_judged() -> None:

@@ -86,7 +86,8 @@ def test_violation_tells_all_that_it_rests_on() -> None:
         "background_mA": {"main": [10_000] * 3},
         "could_mA": {"bay1": 6_000, "bay2": 10_000},
         "draw_mA": {"bay1": [6_000] * 3, "bay2": [0] * 3},
-        "liars": [],
+        "liars_mA": {},
+        "rests_on_lies": False,
     }
 
 

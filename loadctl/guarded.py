@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from hw.handover import PORT, PortChannel, PortSource
+from hw.handover import PORT, PortChannel, PortSource, close_all
 from loadctl.link import Link
 from loadctl.tables import Phases
 from loadctl.units import NS_PER_MS, NS_PER_S, s_from_ns
@@ -84,6 +84,7 @@ class Guarded:
 
     def gone(self, now_ns: int) -> str:
         """Empty while the guard is well, else one line why it is not."""
+        self.ports()  # the end of the channel is known by reading it only
         beat = self.link.guard_beat()
         if beat != self._beat:
             self._beat, self._beat_at_ns = beat, now_ns
@@ -98,6 +99,7 @@ class Guarded:
         """Hand new descriptors of ports on to their buses; the newest lock of each is kept."""
         for message in self.channel.receive():
             if message.kind != PORT or not 0 <= message.bus_i < len(self.sources):
+                close_all(message.data_fd, message.lock_fd)
                 continue
             if message.lock_fd != message.data_fd:
                 self._keep_lock(message.bus_i, message.lock_fd)

@@ -194,8 +194,9 @@ class Guard:
 
     def _end(self, now_ns: int) -> None:
         self._is_ended = True
+        n_boxes = sum(len(holder.boxes) for holder in self.holders)
         n_unanswered = 0 if self.watch.exit_code == 0 else self._n_unanswered()
-        self._event(Happening.STOPPED, -1, self._n_acknowledged(), n_unanswered, now_ns)
+        self._event(Happening.STOPPED, -1, n_boxes - n_unanswered, n_unanswered, now_ns)
         self._drain_notes()
         self.feed.close(is_orderly=True)
 

@@ -46,7 +46,7 @@ class Happening(IntEnum):
     PORT_BACK = 12  # who: bus
     CRASH_LOOP = 13  # first: scans that ended within the window, second: s until the next start
     STOP_ASKED = 14
-    STOPPED = 15  # first: chargers that acknowledged, second: those that did not
+    STOPPED = 15  # first: chargers that are down or starved, second: those that did not answer
 
 
 STATE_WORDS = {
@@ -88,7 +88,7 @@ def event_words(kind: int, first: int, second: int) -> str:
         Happening.PORT_BACK: "port open again",
         Happening.CRASH_LOOP: f"{first} scans ended: failsafe, the next start is in {second} s",
         Happening.STOP_ASKED: "told to stop",
-        Happening.STOPPED: f"stopped: {first} acknowledged, {second} not",
+        Happening.STOPPED: f"stopped: {first} chargers at failsafe, {second} did not acknowledge it",
     }
     return (
         words.get(Happening(kind), "") if kind in Happening._value2member_map_ else f"event {kind}"

@@ -110,11 +110,14 @@ class Running(NamedTuple):
             time.sleep(LOOK_EVERY_s)
         raise AssertionError(f"not within {within_s} s: {self.status().stdout}\n{self.said()}")
 
-    def until_raised(self, within_s: float = START_WITHIN_s) -> Found:
-        """Both chargers above their failsafe current, in RUN."""
-        return self.until(
-            lambda found: found["mode"] == "run" and min(setpoints_A(found)) > 6, within_s
-        )
+    def until_raised(self, after_pid: int = 0) -> Found:
+        """Every charger above its failsafe current, in RUN, by another scan than `after_pid`."""
+
+        def is_so(found: Found) -> bool:
+            is_other = found["scan"]["pid"] != after_pid
+            return is_other and found["mode"] == "run" and min(setpoints_A(found)) > 6
+
+        return self.until(is_so)
 
 
 def setpoints_A(found: Found) -> list[float]:

@@ -6,10 +6,7 @@ ten minutes.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,17 +15,12 @@ import pytest
 
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
-from hw.sim.site import SimSite
-from loadctl import runtime
-from loadctl.errors import NotRunning
-from loadctl.site.load import load_site
-from loadctl.status import Status, StatusReader
 from loadctl.units import NS_PER_S
+from tests.support.running_site import Found, running_site
 
 N_CHARGERS = 8
 STEP_mA = 40_000
 STEP_EVERY_s = 30
-ROOT = Path(__file__).resolve().parents[2]
 
 HEAD = """
 [site]
@@ -96,44 +88,20 @@ def story() -> Scenario:
     return Scenario("step", 1, loads, visits)
 
 
-def play(directory: Path, span_s: float) -> tuple[Status, dict[str, Any]]:
+def play(directory: Path, span_s: float) -> tuple[Found, dict[str, Any]]:
     """The last status before the end, and the judge's report."""
-    path = directory / "site.toml"
-    path.write_text(site_text("/dev/null"))
-    simulated = SimSite(load_site(path).tables, story(), directory / "sim")
-    path.write_text(site_text(simulated.ports["one"]))
-    command = [sys.executable, "-P", "-m", "loadctl", "run", str(path)]
-    with simulated:
-        scan = subprocess.Popen(
-            [*command, "--runtime-dir", str(directory / "run")],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        try:
-            reader = first_reader(directory / "run", scan)
-            time.sleep(span_s)
-            status = reader.read(time.monotonic_ns())
-        finally:
-            scan.send_signal(signal.SIGTERM)
-            code = scan.wait(20)
-        assert code == 0
-    return status, simulated.report()
+    text = site_text(str(directory / "sim" / "bus-one"))
+    with running_site(directory, text, story()) as running:
+        running.until(lambda found: True)
+        time.sleep(span_s)
+        status = running.look()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+        assert status is not None
+        return status, running.simulated.report()
 
 
-def first_reader(folder: Path, scan: subprocess.Popen[bytes]) -> StatusReader:
-    until_s = time.monotonic() + 20
-    while time.monotonic() < until_s:
-        assert scan.poll() is None
-        try:
-            reader = StatusReader(runtime.find_site([folder], None))
-            reader.read(time.monotonic_ns())
-        except NotRunning:
-            time.sleep(0.1)
-        else:
-            return reader
-    raise AssertionError("nothing published within 20 s")
-
-
-def check(status: Status, report: dict[str, Any], span_s: float) -> None:
+def check(status: Found, report: dict[str, Any], span_s: float) -> None:
     print(json.dumps({"scan": status["scan"], "circuits": report["circuits"]}, indent=1))
     assert status["mode"] == "run"
     assert status["scan"]["missed"] == 0

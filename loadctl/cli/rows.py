@@ -54,7 +54,7 @@ def _circuit_table(
         Column("circuit"),
         Column(""),
         Column(legend, rank=2, least=BAR_LEAST_CELLS, most=BAR_MOST_CELLS),
-        Column("A", is_right=True),
+        Column("at most A", is_right=True),
         Column("limit", is_right=True),
         Column("", rank=1),
     ]
@@ -62,13 +62,13 @@ def _circuit_table(
     last = ""
     for name, p in shown:
         circuit = found[name]
-        used_A = circuit["background_A"][p] + circuit["granted_A"][p]
+        most_A = circuit["may_carry_A"][p]
         cells.append(
             [
                 Text(name if name != last else ""),
                 Text(PHASE_NAMES[p]),
                 _bar_of(circuit, p, glyphs),
-                Text(f"{used_A:.1f}"),
+                Text(f"{most_A:.1f}", "red" if is_over(circuit, p) else ""),
                 Text(f"{circuit['limit_A'][p]:g}"),
                 Text(str(circuit.get("alarm") or "") if name != last else "", "bold red"),
             ]
@@ -78,8 +78,11 @@ def _circuit_table(
 
 
 def _bar_of(circuit: Row, p: int, glyphs: Glyphs) -> Any:
-    background_A, granted_A = circuit["background_A"][p], circuit["granted_A"][p]
-    return lambda cells: bar(background_A, granted_A, circuit["limit_A"][p], cells, glyphs)
+    return lambda cells: bar(circuit, p, cells, glyphs)
+
+
+def is_over(circuit: Row, p: int) -> bool:
+    return bool(circuit["may_carry_A"][p] > circuit["limit_A"][p] + 1e-9)
 
 
 def fullest(circuit: Row) -> int:
@@ -90,27 +93,23 @@ def fullness(circuit: Row, p: int) -> float:
     """1 at the limit; a phase without supply counts as full."""
     if circuit["limit_A"][p] <= 0:
         return 1.0
-    used_A = circuit["background_A"][p] + circuit["granted_A"][p]
+    used_A = max(circuit["background_A"][p] + circuit["granted_A"][p], circuit["may_carry_A"][p])
     return float(used_A / circuit["limit_A"][p])
 
 
-def bar(background_A: float, granted_A: float, limit_A: float, cells: int, glyphs: Glyphs) -> Text:
-    """What would stand beyond the limit is cut off and turns the bar red."""
+def bar(circuit: Row, p: int, cells: int, glyphs: Glyphs) -> Text:
+    """Why nothing more is given. The peak of the building may stand beyond the limit when it has
+    passed: the bar is then full, and red only where too much could flow now."""
+    limit_A = circuit["limit_A"][p]
     if limit_A <= 0:
         return Text("no supply"[:cells].ljust(cells), style="red")
-    total_A = background_A + granted_A
-    n_background = min(cells, round(cells * max(0.0, background_A) / limit_A))
-    n_used = min(cells, round(cells * max(0.0, total_A) / limit_A))
-    n_granted = max(0, n_used - n_background)
-    if total_A > limit_A + 1e-9:
-        style = "red"
-    elif total_A > NEARLY_FULL * limit_A:
-        style = "yellow"
-    else:
-        style = "green"
+    granted_A, background_A = circuit["granted_A"][p], max(0.0, circuit["background_A"][p])
+    n_granted = min(cells, round(cells * granted_A / limit_A))
+    n_background = min(cells - n_granted, round(cells * background_A / limit_A))
+    style = "yellow" if background_A + granted_A > NEARLY_FULL * limit_A else "green"
     return Text.assemble(
         (glyphs.building * n_background, "blue"),
-        (glyphs.chargers * n_granted, style),
+        (glyphs.chargers * n_granted, "red" if is_over(circuit, p) else style),
         (glyphs.free * (cells - n_background - n_granted), "dim"),
     )
 

@@ -22,6 +22,7 @@ from loadctl.units import NS_PER_S
 WIDE_CELLS = 110
 SCRIPT_STEP = re.compile(r"(\S+)\s+(\S)")
 COUNTED = ("silent", "starved")
+NAMED_MAX = 2
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Story:
 
     def __init__(self) -> None:
         self.acts: list[Act] = []
-        self._facts: dict[str, str] | None = None
+        self._facts: dict[str, tuple[str, str]] | None = None
 
     def begin(self, key: str, said: Said, now_ns: int) -> None:
         self.acts.append(Act(key, now_ns, said))
@@ -49,7 +50,9 @@ class Story:
         if self.acts and self._facts is not None:
             act = self.acts[-1]
             after_s = (now_ns - act.at_ns) / NS_PER_S
-            act.seen += [(w, after_s) for what, w in facts.items() if self._facts.get(what) != w]
+            for what, (now, words) in facts.items():
+                if self._facts.get(what, ("", ""))[0] != now:
+                    act.seen.append((words, after_s))
         self._facts = facts
 
     def lines(self, width: int, now_ns: int, active_keys: Set[str]) -> list[Text]:
@@ -65,26 +68,29 @@ class Story:
         return lines
 
 
-def facts_of(status: Status) -> dict[str, str]:
-    """What a newcomer should notice, each in the words in which it is told."""
-    facts = {"mode": str(status["mode"]).upper()}
-    guard = status["guard"]
+def facts_of(status: Status) -> dict[str, tuple[str, str]]:
+    """What a newcomer should notice: by subject, what it is now and the words in which it is told.
+
+    Only a change of what it is gets told, so that six chargers that come back are told once.
+    """
+    mode, guard = str(status["mode"]).upper(), status["guard"]
+    facts = {"mode": (mode, mode)}
     if guard["state"] != "takeover" and guard["last_takeover_ms"] is not None:
         told_s = guard["last_takeover_ms"] / 1000
-        facts[f"takeover {guard['takeovers']}"] = f"all told in {told_s:.2f} s"
+        facts["takeover"] = (str(guard["takeovers"]), f"all told in {told_s:.2f} s")
     if guard["state"] == "stable":
-        facts["guard"] = "guard waits"
+        facts["guard"] = ("stable", "guard waits")
     for name, meter in status["meters"].items():
         quality = meter_quality(meter)
-        facts[f"meter {name}"] = f"{name} {quality}"
+        facts[f"meter {name}"] = (quality, f"{name} {quality}")
     for name, bus in status["buses"].items():
-        facts[f"bus {name}"] = f"{name} port {'open' if bus['is_open'] else 'lost'}"
+        state = "open" if bus["is_open"] else "lost"
+        facts[f"bus {name}"] = (state, f"{name} port {state}")
     states = {name: state_of(charger)[0] for name, charger in status["chargers"].items()}
     for state in COUNTED:
         names = [name for name in states if states[name] == state]
-        facts[state] = f"{' and '.join(names) if len(names) <= 2 else len(names)} {state}"
-        if not names:
-            facts[state] = f"none {state}"
+        who = " and ".join(names) if len(names) <= NAMED_MAX else str(len(names))
+        facts[state] = ("some" if names else "none", f"{who or 'none'} {state}")
     return facts
 
 

@@ -38,7 +38,7 @@ def test_screen_of_80_by_24_says_safe_binds_acts_first_and_shows_everything() ->
     assert lines[1].startswith(" safe: garage L")
     assert lines[2].startswith(" binds: garage L1 (6 chargers)")
     assert lines[3] == " acts: the scan (pid 701); the guard (pid 700) watches"
-    assert " ".join(lines[4].split()) == "circuit ▒ building (peak held) █ chargers A limit"
+    assert " ".join(lines[4].split()) == "circuit ▒ building (peak held) █ chargers at most A limit"
     assert lines[5].startswith(" main     L1  ▒▒▒")
     assert lines[5].endswith("  41.7     63")
     assert lines[8].startswith(" garage   L1  ███")
@@ -66,7 +66,7 @@ def test_charger_columns_in_a_narrow_terminal_go_by_importance(width: int, colum
 
 def test_circuit_bar_goes_before_the_numbers() -> None:
     lines = drawn(screens.status(), 30)
-    assert lines[4].split() == ["circuit", "A", "limit"]
+    assert lines[4].split() == ["circuit", "at", "most", "A", "limit"]
     assert lines[5].split() == ["main", "L1", "41.7", "63"]
 
 
@@ -90,7 +90,7 @@ def test_circuits_in_a_low_terminal_show_their_fullest_phase() -> None:
     lines = drawn(found)
     rows = [line.split() for line in lines if line.startswith(" c")]
     assert rows[0][0] == "circuit"
-    assert [rows[5][0], rows[5][1], *rows[5][-2:]] == ["c4", "L3", "39.0", "40"]
+    assert [rows[5][0], rows[5][1], *rows[5][-2:]] == ["c4", "L3", "24.0", "40"]
     found["circuits"] |= {f"d{i}": screens.circuit() for i in range(10)}
     lines = drawn(found)
     assert [line for line in lines if line.startswith(" c4")]
@@ -202,14 +202,33 @@ def test_bus_with_silent_chargers_counts_them() -> None:
     assert " bus garage  open, 36 % busy, 2 silent" in drawn(found)
 
 
-def test_bar_is_building_then_chargers_then_free_and_red_beyond_the_limit() -> None:
-    glyphs = Glyphs()
-    assert bar(10, 20, 40, 8, glyphs).plain == "▒▒████··"
-    assert bar(10, 20, 40, 8, ASCII_GLYPHS).plain == "==####.."
-    over = bar(10, 40, 40, 8, glyphs)
-    assert over.plain == "▒▒██████"
-    assert [str(span.style) for span in over.spans][1] == "red"
-    assert bar(0, 0, 0, 8, glyphs).plain == "no suppl"
+@pytest.mark.parametrize(
+    ("background_A", "granted_A", "most_A", "cells", "style"),
+    [
+        (10, 20, 30, "▒▒████··", "green"),
+        (10, 28, 38, "▒▒██████", "yellow"),
+        (40, 20, 35, "▒▒▒▒████", "yellow"),  # the building's peak has passed: full, not over
+        (10, 20, 41, "▒▒████··", "red"),
+        (10, 60, 70, "████████", "red"),
+        (-10, 20, 10, "████····", "green"),
+    ],
+)
+def test_bar_is_building_then_chargers_and_red_where_too_much_could_flow(
+    background_A: float, granted_A: float, most_A: float, cells: str, style: str
+) -> None:
+    found = screens.circuit(
+        background_A=background_A, granted_A=[granted_A] * 3, may_carry_A=[most_A] * 3
+    )
+    drawn_bar = bar(found, 1, 8, Glyphs())
+    assert drawn_bar.plain == cells
+    spans = [str(span.style) for span in drawn_bar.spans]
+    assert style in spans
+    assert ("red" in spans) is (style == "red")
+    assert bar(found, 1, 8, ASCII_GLYPHS).plain == cells.translate(str.maketrans("▒█·", "=#."))
+
+
+def test_bar_of_a_phase_without_supply_says_so() -> None:
+    assert bar(screens.circuit(limit_A=0.0), 0, 12, Glyphs()).plain == "no supply   "
 
 
 def test_screen_in_ascii_has_no_other_character() -> None:

@@ -10,6 +10,7 @@ system's resolver takes where the host is a name. At start, or in a thread that 
 
 from __future__ import annotations
 
+import contextlib
 import encodings.idna  # noqa: F401  the socket module loads it at the first look-up
 import os
 import socket
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 import serial
 import serial.rs485
 
-from hw.descriptor import FdSerial, has_hung_up
+from hw.descriptor import FdSerial, flush_both, has_hung_up
 from hw.lock import is_url, lock_port, open_error_words
 from hw.port import SerialLike
 from hw.wire import NS_PER_S, Line
@@ -104,6 +105,8 @@ def let_go(port: OpenPort) -> int:
     comes back under another name. That of a network port is a file, and stays.
     """
     if port.data_fd >= 0:
+        with contextlib.suppress(OSError):  # else closing waits until a dead line has sent it all
+            flush_both(port.data_fd, os.isatty(port.data_fd))
         os.close(port.data_fd)
     return -1 if port.lock_fd == port.data_fd else port.lock_fd
 

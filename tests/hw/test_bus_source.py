@@ -170,10 +170,12 @@ def test_bus_prefers_a_new_port_to_one_that_still_looks_open(sides, link) -> Non
     old_port = sides.port
     with PtyDevice(link, well) as other:
         sides.port = sides.opened()
+        n_before = len(os.listdir("/proc/self/fd"))
         sides.send()
         assert sides.bus.is_open
         assert sides.ask().code is Code.GOOD
         assert len(other.requests) == 1
+        assert len(os.listdir("/proc/self/fd")) == n_before  # the new one came, the old one went
         assert sides.losses() == 0
     close_port(old_port)
 

@@ -271,6 +271,19 @@ def test_tty_let_go_is_unlocked_and_found_again_by_its_path(link: Path, tmp_path
         close_port(port)
 
 
+def test_tty_let_go_is_flushed_before_it_is_closed(link: Path, tmp_path, monkeypatch) -> None:
+    """Closing a UART that still has bytes to send may wait for half a minute."""
+    calls = []
+    with PtyDevice(link, well):
+        port = opened(link, tmp_path)
+        close = os.close
+        monkeypatch.setattr("termios.tcflush", lambda fd, queue: calls.append((fd, queue)))
+        monkeypatch.setattr(os, "close", lambda fd: calls.append((fd, "close")) or close(fd))
+        let_go(port)
+        monkeypatch.undo()
+    assert calls == [(port.data_fd, termios.TCIOFLUSH), (port.data_fd, "close")]
+
+
 def test_socket_let_go_keeps_its_lock_until_it_is_connected_again(gateway, tmp_path) -> None:
     port = opened(gateway.url, tmp_path)
     assert ask(port.data_fd) is Code.GOOD

@@ -119,6 +119,12 @@ def test_first_byte_is_waited_for_to_the_timeout_and_no_longer(rigs, delay_ns, c
     assert rigs(lambda request: [(delay_ns, ACK)]).ask()[0] is code
 
 
+def test_timeout_counts_from_the_frame_not_from_the_silence_before_it(rigs) -> None:
+    rig = rigs(lambda request: [(80 * MS, answer(request))])
+    slow = PATIENCE._replace(gap_ns=100 * MS)
+    assert [rig.ask(WRITE, slow)[0] for _ in range(2)] == [Code.GOOD, Code.GOOD]
+
+
 def test_reply_begun_in_time_is_waited_for_to_its_end(rigs) -> None:
     rig = rigs(lambda request: [(80 * MS, ACK[:1]), (80 * MS + REPLY_ns, ACK[1:])])
     assert rig.ask() == (Code.GOOD, b"")

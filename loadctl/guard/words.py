@@ -88,7 +88,7 @@ def event_words(kind: int, first: int, second: int) -> str:
         Happening.PORT_BACK: "port open again",
         Happening.CRASH_LOOP: f"{first} scans ended: failsafe, the next start is in {second} s",
         Happening.STOP_ASKED: "told to stop",
-        Happening.STOPPED: f"stopped: {first} chargers at failsafe, {second} did not acknowledge it",
+        Happening.STOPPED: f"stopped: {first} chargers at failsafe, {second} did not answer",
     }
     return (
         words.get(Happening(kind), "") if kind in Happening._value2member_map_ else f"event {kind}"

@@ -52,8 +52,11 @@ def values(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def test_mbpoll_reads_the_meter(port: str) -> None:
     done = mbpoll(port, "-a", "1", "-t", "3:int", "-B", "-r", "0", "-c", "10", "")
-    expected = [10_000, 7_500, 3_000, 230_000, 230_000, 230_000, 2_300, 1_725, -690, 50_000]
-    assert values(done) == [str(value) for value in expected]
+    numbers = [int(value) for value in values(done)]
+    voltages_mV = numbers[3:6]  # they flicker by 0.4 V
+    assert numbers[:3] + numbers[6:] == [10_000, 7_500, 3_000, 2_300, 1_725, -690, 50_000]
+    assert min(voltages_mV) >= 230_000 - 400
+    assert max(voltages_mV) <= 230_000 + 400
 
 
 def test_mbpoll_writes_a_setpoint_and_the_car_follows(port: str) -> None:

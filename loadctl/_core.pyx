@@ -11,11 +11,13 @@ from cpython.mem cimport PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 
 from loadctl.law.admit cimport admit, admit_settled
+from loadctl.law.alarm cimport latch, note_backgrounds, set_failsafe_targets
 from loadctl.law.configure cimport begin_block, configure, fill_tuning
 from loadctl.law.estimate cimport estimate, estimate_rigorous, estimate_settled
 from loadctl.law.judge cimport judge_gives, mark_looks, order_probes, probe_mA
 from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t, meter_t, site_t
 from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, take_off_fixed
+from loadctl.law.meters cimport count_read, judge_meters
 from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
     settle_grants, sum_up,
@@ -26,6 +28,7 @@ from loadctl.law.reserve cimport (
 )
 from loadctl.law.session cimport hold_to_maxima, mark_candidates
 from loadctl.law.share cimport share
+from loadctl.law.starve cimport starve
 from loadctl.law.tables cimport (
     CODE_BAD_FRAME, CODE_GOOD, CODE_IMPLAUSIBLE, CODE_NO_ANSWER, law_t,
 )
@@ -47,10 +50,14 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     if law.site.has_stepped and now_ns < law.site.now_ns:
         return TIME_WENT_BACK
     begin_scan(law, now_ns)
+    judge_meters(law)
+    starve(law, now_ns)
     mark_candidates(law)
     prove_by_time(law, now_ns)
     update_reserves(law, now_ns)
     estimate(law, now_ns)
+    note_backgrounds(law)
+    set_failsafe_targets(law)
     fill_caps(law)
     take_off_fixed(law)
     cut_by_meters(law, now_ns)
@@ -186,6 +193,7 @@ cdef class Core:
     ):
         """Take in a meter's values, or that there are none, for the scan that steps next."""
         cdef meter_t *meter
+        cdef bint is_same = True, is_flicker = False
         cdef int32_t p
         self._attached()
         if not 0 <= meter_i < self.law.n_meters:
@@ -195,6 +203,15 @@ cdef class Core:
         meter.code = CODE_IMPLAUSIBLE if code == CODE_GOOD and current_mA is None else code
         if meter.code != CODE_GOOD:
             return
+        if meter.has_value:
+            for p in range(N_PHASES):
+                if voltage_mV is not None and voltage_mV[p] != meter.voltage_mV[p]:
+                    is_flicker = True
+                if current_mA[p] != meter.current_mA[p]:
+                    is_same = False
+                if power_W is not None and power_W[p] != meter.power_W[p]:
+                    is_same = False
+        count_read(meter, meter.has_value and is_same and not is_flicker, is_flicker, at_ns)
         meter.has_previous = meter.has_value
         meter.has_value = True
         meter.has_power = power_W is not None
@@ -341,41 +358,6 @@ cdef class Core:
         if code == CODE_GOOD:
             answered_probe(&self.law, charger_i, at_ns)
 
-    def starving(self):
-        """Chargers that must get no message in this scan, so that their own watchdog acts."""
-        cdef int32_t i
-        self._attached()
-        return [i for i in range(self.law.n_chargers) if self.law.chargers[i].is_starving]
-
-    def failsafe_mA(self):
-        cdef int32_t i
-        self._attached()
-        return [self.law.chargers[i].failsafe_mA for i in range(self.law.n_chargers)]
-
-    def seen_backgrounds_mA(self):
-        """Per circuit, None where no background above the declared was ever seen."""
-        cdef int32_t c
-        self._attached()
-        return [
-            tuple(self.law.circuits[c].seen_background_mA)
-            if self.law.circuits[c].is_alarmed else None
-            for c in range(self.law.n_circuits)
-        ]
-
-    def latch_background(self, Py_ssize_t circuit_i, seen_mA):
-        """Take in what was seen above the declared background before this core was made."""
-        cdef int32_t p, value_mA
-        self._attached()
-        if not 0 <= circuit_i < self.law.n_circuits:
-            raise CoreFault(f"circuit index: {circuit_i} of {self.law.n_circuits}")
-        for p in range(N_PHASES):
-            value_mA = seen_mA[p]
-            if value_mA > self.law.circuit_rows[circuit_i].background_mA[p]:
-                self.law.circuits[circuit_i].is_alarmed = True
-                self.law.circuits[circuit_i].seen_background_mA[p] = max(
-                    value_mA, self.law.circuits[circuit_i].seen_background_mA[p]
-                )
-
     def settle(self, wants):
         """Write into grants what this would come to rest at, by tier and file order."""
         cdef int32_t i
@@ -408,6 +390,37 @@ cdef class Core:
     def charger(self, Py_ssize_t charger_i):
         self._check_charger(charger_i)
         return self.law.chargers[charger_i]
+
+    def starving(self):
+        """Chargers that must get no message in this scan."""
+        cdef int32_t i
+        self._attached()
+        return [i for i in range(self.law.n_chargers) if self.law.chargers[i].is_starving]
+
+    def failsafe_mA(self):
+        """The failsafe target of each charger now."""
+        cdef int32_t i
+        self._attached()
+        return [self.law.chargers[i].failsafe_mA for i in range(self.law.n_chargers)]
+
+    def seen_backgrounds_mA(self):
+        """Per circuit the background latched above the declared one, or None."""
+        cdef int32_t c
+        self._attached()
+        return [
+            tuple(self.law.circuits[c].seen_background_mA)
+            if self.law.circuits[c].is_alarmed else None
+            for c in range(self.law.n_circuits)
+        ]
+
+    def latch_background(self, Py_ssize_t circuit_i, seen_mA):
+        """Take over what an earlier scan of this site has seen."""
+        cdef int32_t p
+        self._attached()
+        if not 0 <= circuit_i < self.law.n_circuits:
+            raise CoreFault(f"circuit index: {circuit_i} of {self.law.n_circuits}")
+        for p in range(N_PHASES):
+            latch(&self.law, circuit_i, p, seen_mA[p])
 
     def reserves_mA(self):
         cdef int32_t i

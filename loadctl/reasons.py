@@ -41,6 +41,7 @@ CLOSE_ENOUGH = 18
 MAKES_ROOM = 19
 NOT_ACKNOWLEDGED = 20
 DOES_NOT_FOLLOW = 21
+STARVED = 22
 
 # {0} stands for circuit and limit, such as "garage L2".
 _TEXTS = {
@@ -66,6 +67,7 @@ _TEXTS = {
     MAKES_ROOM: "makes room on {0}",
     NOT_ACKNOWLEDGED: "setpoint not acknowledged",
     DOES_NOT_FOLLOW: "draws more than its setpoint",
+    STARVED: "does not obey: nothing is sent to it until its own watchdog has acted",
 }
 
 

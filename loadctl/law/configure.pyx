@@ -51,7 +51,7 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
     cdef size_t wide = 8 * (9 * limits + 2 * phases + n + law.n_meters)
     cdef size_t rows = law.n_circuits * sizeof(circuit_row_t) + n * sizeof(charger_row_t)
-    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 11 * n)
+    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 11 * n + law.n_meters)
     cdef char *arena = <char *>PyMem_Calloc(1, wide + rows + narrow + 8)
     cdef char *at = arena
     if arena == NULL:
@@ -84,6 +84,7 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     law.order = <int32_t *>part(&at, 4 * n)
     law.starts = <int32_t *>part(&at, 4 * n)
     law.stops = <int32_t *>part(&at, 4 * n)
+    law.meter_phases = <int32_t *>part(&at, 4 * law.n_meters)
     return arena
 
 
@@ -132,6 +133,8 @@ def check_charger(row, n_circuits):
     for name in ("failsafe_mA", "fallback_mA", "rated_mA"):
         within(f"{where}.{name}", getattr(row, name), 0, _MAX_CURRENT_mA)
     within(f"{where}.hold_ns", row.hold_ns, 0, _MAX_SPAN_ns)
+    if row.watchdog_ns is not None:
+        within(f"{where}.watchdog_ns", row.watchdog_ns, 1, _MAX_SPAN_ns)
     within(f"{where}.min_change_ns", row.min_change_ns, 0, _MAX_SPAN_ns)
     within(f"{where}.priority", row.priority, -(2**31), 2**31 - 1)
     if not 1 <= len(row.phases) <= N_PHASES or len(set(row.phases)) != len(row.phases):
@@ -175,6 +178,7 @@ def meters_above(tables, c):
 
 cdef void fill_circuits(law_t *law, object tables) except *:
     cdef circuit_row_t *to
+    law.voltage_mV = tables.site.voltage_mV
     for m, meter in enumerate(tables.meters):
         law.meter_lags_ns[<Py_ssize_t>m] = meter.lag_ns
     for c, row in enumerate(tables.circuits):
@@ -200,11 +204,14 @@ cdef void fill_circuits(law_t *law, object tables) except *:
 cdef void fill_chargers(law_t *law, object tables, list members) except *:
     cdef charger_row_t *to
     cdef Py_ssize_t i, k, at = 0
+    boxes = {}
     ranked = sorted(range(len(members)), key=lambda i: -tables.chargers[i].priority)
     for i, row in enumerate(tables.chargers):
         to = &law.charger_rows[i]
         law.by_rank[i] = ranked[i]
         fill_charger(to, row)
+        to.box = boxes.setdefault((row.bus, row.address), i)
+        mark_phases(law, row)
         to.meter_lag_ns = max((m.lag_ns for m in meters_above(tables, row.circuit)), default=0)
         to.first_member = at
         to.n_members = len(members[i])
@@ -215,6 +222,16 @@ cdef void fill_chargers(law_t *law, object tables, list members) except *:
     for k, limit_i in enumerate(sorted({limit_i for m in members for limit_i, _ in m})):
         law.live[k] = limit_i
         law.n_live = k + 1
+
+
+cdef void mark_phases(law_t *law, object row) except *:
+    """Note for every meter above which phases this charger uses."""
+    cdef int32_t c = row.circuit, p
+    while c != NONE:
+        if law.circuit_rows[c].meter != NONE:
+            for p in row.phases:
+                law.meter_phases[law.circuit_rows[c].meter] |= 1 << p
+        c = law.circuit_rows[c].parent
 
 
 cdef void fill_charger(charger_row_t *to, object row) except *:
@@ -236,6 +253,7 @@ cdef void fill_charger(charger_row_t *to, object row) except *:
     to.never_pause = row.never_pause
     to.is_isolated = row.is_isolated
     to.has_measured_current = row.has_measured_current
+    to.watchdog_ns = 0 if row.watchdog_ns is None else row.watchdog_ns
     to.hold_ns = row.hold_ns
     to.min_change_ns = row.min_change_ns
 

@@ -12,6 +12,7 @@ work arrays.
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
+from loadctl.law.meters cimport TRUSTED
 from loadctl.law.reserve cimport draw_between
 from loadctl.law.tables cimport CODE_GOOD, NONE, charger_row_t, law_t
 
@@ -23,7 +24,10 @@ cdef enum:
 
 cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil:
     cdef int32_t m = law.circuit_rows[c].meter
-    return m != NONE and law.meters[m].code == CODE_GOOD and law.meters[m].has_value
+    return (
+        m != NONE and law.meters[m].code == CODE_GOOD and law.meters[m].has_value
+        and law.meters[m].quality == TRUSTED
+    )
 
 
 cdef bint is_meter_fresh(law_t *law, int32_t c) noexcept nogil:

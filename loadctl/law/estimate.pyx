@@ -82,12 +82,17 @@ cdef void choose_source(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
             circuit.n_dips = 0
     else:
         if law.meters[row.meter].has_value:
-            good_at_ns = law.meters[row.meter].at_ns
+            good_at_ns = max(good_at_ns, law.meters[row.meter].trusted_at_ns)
         if now_ns - good_at_ns >= law.site.tuning.meter_stale_ns or before == SOURCE_STALE:
             circuit.source = SOURCE_STALE
         else:
             circuit.source = SOURCE_HELD if law.meters[row.meter].has_value else SOURCE_WAITING
     circuit.may_raise = circuit.source != SOURCE_HELD and circuit.source != SOURCE_WAITING
+
+
+cdef int32_t worst_background_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
+    """What a circuit without a good meter is taken to carry: declared, or seen above that."""
+    return max(law.circuit_rows[c].background_mA[p], law.circuits[c].seen_background_mA[p])
 
 
 cdef int32_t background_mA(law_t *law, int32_t c, int32_t p, int64_t draw_mA) noexcept nogil:
@@ -110,7 +115,7 @@ cdef void set_rigorous(law_t *law, int32_t c) noexcept nogil:
     cdef circuit_t *circuit = &law.circuits[c]
     cdef int32_t p, at, declared_mA
     for p in range(N_PHASES):
-        declared_mA = law.circuit_rows[c].background_mA[p]
+        declared_mA = worst_background_mA(law, c, p)
         if circuit.source == SOURCE_METER:
             at = c * N_PHASES + p
             circuit.background_low_mA[p] = background_mA(law, c, p, law.draw_high_mA[at])
@@ -134,7 +139,7 @@ cdef void set_held(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
             hold_dip(circuit, p, background_mA(law, c, p, law.draw_high_mA[c * N_PHASES + p]))
     elif circuit.source != SOURCE_HELD:
         for p in range(N_PHASES):
-            circuit.background_mA[p] = law.circuit_rows[c].background_mA[p]
+            circuit.background_mA[p] = worst_background_mA(law, c, p)
     set_headroom(law, c)
 
 

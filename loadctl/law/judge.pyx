@@ -42,9 +42,11 @@ cdef void order_probes(law_t *law) noexcept nogil:
     fill_reserves(law)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
-        if charger.is_silent and charger.is_armed and not law.charger_rows[i].is_isolated:
+        if charger.is_starving or law.charger_rows[i].is_isolated:
+            continue
+        if charger.is_silent and charger.is_armed:
             charger.action = ACTION_PROBE
-            charger.action_mA = min(charger.setpoint_mA, law.charger_rows[i].failsafe_mA)
+            charger.action_mA = min(charger.setpoint_mA, charger.failsafe_mA)
             if not is_seen(law, i) or covered_mA(law, i) == 0:
                 charger.action_mA = min(charger.action_mA, lowest_mA(law, i))
 
@@ -53,7 +55,7 @@ cdef int32_t probe_mA(law_t *law, int32_t i) noexcept nogil:
     cdef charger_t *charger = &law.chargers[i]
     if charger.action == ACTION_PROBE:
         return charger.action_mA
-    return min(charger.setpoint_mA, law.charger_rows[i].failsafe_mA)
+    return min(charger.setpoint_mA, charger.failsafe_mA)
 
 
 cdef int32_t lowest_mA(law_t *law, int32_t i) noexcept nogil:

@@ -91,9 +91,12 @@ cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
     for k in range(law.n_circuits):
         for p in range(N_PHASES):
             law.circuits[k].is_overloaded[p] = False
+            law.circuits[k].is_above[p] = False
     for k in range(law.n_live):
         if law.live[k] % N_KINDS < N_LOAD_KINDS:
             has_excess = cut_excess(law, law.live[k])
+            if has_excess:
+                note_above(law, law.live[k])
             if has_excess or law.used_mA[law.live[k]] > max(0, law.cap_low_mA[law.live[k]]):
                 delay_raises(law, law.live[k], now_ns)
 
@@ -172,6 +175,13 @@ cdef bint cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
             law.cap_low_mA[limit_i], law.drawn_mA[limit_i] - over_mA - margin_mA
         )
     return over_mA > 0
+
+
+cdef void note_above(law_t *law, int32_t limit_i) noexcept nogil:
+    cdef int32_t p, kind = limit_i % N_KINDS
+    for p in range(N_PHASES):
+        if kind == p or kind == KIND_POWER:
+            law.circuits[limit_i // N_KINDS].is_above[p] = True
 
 
 cdef void delay_raises(law_t *law, int32_t limit_i, int64_t now_ns) noexcept nogil:

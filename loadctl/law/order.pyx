@@ -11,7 +11,7 @@ from loadctl.law.limits cimport add_to, clear
 from loadctl.law.ramp cimport raise_mA
 from loadctl.law.reason cimport (
     CONTROLLER_MODE, DOES_NOT_FOLLOW, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM,
-    NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STATUS_UNKNOWN, WAITS_AFTER_PAUSE,
+    NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN, WAITS_AFTER_PAUSE,
     explain, explain_limit, explain_share,
 )
 from loadctl.law.tables cimport NONE, STATE_A, charger_row_t, law_t
@@ -39,8 +39,8 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
         charger = &law.chargers[i]
         if not can_command(law, i):
             continue
-        if law.site.mode != MODE_RUN and charger.action_mA > law.charger_rows[i].failsafe_mA:
-            charger.action_mA = law.charger_rows[i].failsafe_mA
+        if law.site.mode != MODE_RUN:
+            keep_to_failsafe(law, i)
         if not charger.is_acknowledged:     # what became of the last one is not known: again
             charger.action = ACTION_TAKE
             explain(charger, NOT_ACKNOWLEDGED)
@@ -48,11 +48,38 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
             charger.action = ACTION_TAKE
 
 
+cdef void keep_to_failsafe(law_t *law, int32_t i) noexcept nogil:
+    """Outside RUN: min(last, failsafe), which the proof covers, whatever others may be reserved.
+
+    Only what a meter shows above a limit takes more.
+    """
+    cdef charger_t *charger = &law.chargers[i]
+    cdef int32_t least_mA = min(charger.setpoint_mA, charger.failsafe_mA)
+    if is_above(law, &law.charger_rows[i]):
+        charger.action_mA = min(least_mA, charger.action_mA)
+        return
+    charger.action_mA = least_mA
+    explain(charger, CONTROLLER_MODE)
+
+
+cdef bint is_above(law_t *law, charger_row_t *row) noexcept nogil:
+    """True where a meter above this charger reads more than its circuit may carry."""
+    cdef int32_t k, c = row.circuit
+    while c != NONE:
+        for k in range(row.n_phases):
+            if law.circuits[c].is_above[row.phases[k]]:
+                return True
+        c = law.circuit_rows[c].parent
+    return False
+
+
 cdef bint can_command(law_t *law, int32_t i) noexcept nogil:
     """True when setpoints reach it; says why not."""
     cdef charger_t *charger = &law.chargers[i]
     if law.charger_rows[i].is_isolated:
         explain(charger, ISOLATED)
+    elif charger.is_starving:
+        explain(charger, STARVED)
     elif charger.is_silent:
         explain(charger, SILENT)
     elif not charger.is_armed:
@@ -68,7 +95,7 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef charger_row_t *row = &law.charger_rows[i]
     if not charger.has_status:
         explain(charger, STATUS_UNKNOWN)
-        return min(charger.setpoint_mA, row.failsafe_mA)
+        return min(charger.setpoint_mA, charger.failsafe_mA)
     if not charger.is_candidate:
         explain(charger, why_no_candidate(charger))
         return 0

@@ -25,6 +25,7 @@ cpdef enum Reason:
     MAKES_ROOM = 19
     NOT_ACKNOWLEDGED = 20
     DOES_NOT_FOLLOW = 21
+    STARVED = 22
 
 cdef void explain(charger_t *charger, int32_t reason) noexcept nogil
 cdef void explain_limit(charger_t *charger, int32_t reason, int32_t limit_i) noexcept nogil

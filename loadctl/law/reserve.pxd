@@ -1,7 +1,15 @@
 from libc.stdint cimport int32_t, int64_t
 
+from loadctl.law.layout cimport charger_t
 from loadctl.law.tables cimport law_t
 
+cdef enum:
+    # A box may signal, and a car take, one percentage point of pilot duty more than asked:
+    # IEC 61851-1 table A.5, 0.6 A. What is drawn beyond the setpoint stays in the reserve.
+    PILOT_TOLERANCE_mA = 600
+
+cdef int64_t follow_ns(law_t *law, int32_t i) noexcept nogil
+cdef void raise_ceiling(charger_t *charger, int32_t value_mA) noexcept nogil
 cdef void sent(law_t *law, int32_t i, int32_t value_mA, int32_t code, int64_t at_ns) noexcept nogil
 cdef void unanswered(law_t *law, int32_t i) noexcept nogil
 cdef void answered_probe(law_t *law, int32_t i, int64_t at_ns) noexcept nogil

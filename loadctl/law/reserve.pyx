@@ -19,13 +19,11 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_PHASES, N_SAMPLES, charger_t
 from loadctl.law.tables cimport (
-    CODE_BAD_FRAME, CODE_GOOD, CODE_NEVER, CODE_NO_ANSWER, CODE_NOT_SENT, charger_row_t, law_t,
+    CODE_BAD_FRAME, CODE_GOOD, CODE_NEVER, CODE_NO_ANSWER, CODE_NOT_SENT, CODE_REFUSED,
+    charger_row_t, law_t,
 )
 
 cdef enum:
-    # A box may signal, and a car take, one percentage point of pilot duty more than asked:
-    # IEC 61851-1 table A.5, 0.6 A. What is drawn beyond the setpoint stays in the reserve.
-    PILOT_TOLERANCE_mA = 600
     # Only a car that came down to about its setpoint came down because it was told to. One that
     # took less by itself, stopped or left may be back before the box has passed the new value on.
     OBEYS_WITHIN_mA = 2000
@@ -53,9 +51,13 @@ cdef void sent(
             charger.was_paused = False
         charger.setpoint_mA = value_mA
         charger.is_acknowledged = True
+        charger.is_refusing = False
     else:
         charger.setpoint_mA = min(before_mA, value_mA)
         charger.is_acknowledged = False
+        if code == CODE_REFUSED and value_mA <= before_mA and not charger.is_refusing:
+            charger.is_refusing = True
+            charger.refused_since_ns = at_ns
     if before_mA == 0 and charger.setpoint_mA > 0:
         charger.on_since_ns = at_ns
     charger.is_unproven = charger.ceiling_mA > charger.setpoint_mA
@@ -91,7 +93,8 @@ cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) n
     charger.is_armed = True
     charger.is_silent = False
     charger.is_overdue = False
-    charger.setpoint_mA = min(setpoint_mA, row.failsafe_mA) if has_setpoint else 0
+    charger.is_refusing = False
+    charger.setpoint_mA = min(setpoint_mA, charger.failsafe_mA) if has_setpoint else 0
     charger.setpoint_mA = charger.setpoint_mA // row.step_mA * row.step_mA
     if charger.setpoint_mA < row.min_mA:
         charger.setpoint_mA = 0
@@ -156,7 +159,7 @@ cdef void prove_by_time(law_t *law, int64_t now_ns) noexcept nogil:
         charger = &law.chargers[i]
         if not (charger.is_unproven and charger.is_acknowledged and charger.is_armed):
             continue
-        if charger.is_silent or charger.has_seen_above:
+        if charger.is_silent or charger.has_seen_above or is_more_in_force(law, i):
             continue
         if now_ns - charger.acknowledged_at_ns >= 2 * follow_ns(law, i):
             prove(charger)
@@ -190,10 +193,22 @@ cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     charger.reserve_mA = max(charger.setpoint_mA, charger.ceiling_mA)
     if not charger.is_armed:
         charger.reserve_mA = max(charger.reserve_mA, row.rated_mA)
+    if is_more_in_force(law, i):
+        charger.reserve_mA = max(charger.reserve_mA, charger.reported_mA)
     if row.has_measured_current:
         for p in range(N_PHASES):
             draw_between(law, i, now_ns - row.meter_lag_ns, now_ns, p, &low_mA, &high_mA)
             charger.reserve_mA = max(charger.reserve_mA, high_mA)
+
+
+cdef bint is_more_in_force(law_t *law, int32_t i) noexcept nogil:
+    """True when the box says, longer than it may hold a setpoint back, that more is in force."""
+    cdef charger_t *charger = &law.chargers[i]
+    return (
+        charger.has_reported
+        and charger.reported_mA > charger.setpoint_mA
+        and charger.status_at_ns - charger.acknowledged_at_ns > law.charger_rows[i].hold_ns
+    )
 
 
 cdef bint draw_between(

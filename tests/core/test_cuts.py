@@ -93,8 +93,8 @@ def test_excess_of_one_that_does_not_follow_is_cut_from_the_others_at_once() -> 
     bench.run(10)
     assert bench.setpoints_mA == [10000] * 4
     bench.run(2)
-    assert bench.charger(0)["is_overdue"] == 1
-    assert bench.setpoints_mA == [6000, 8000, 8000, 8000]
+    assert bench.core.starving() == [0]
+    assert bench.setpoints_mA == [10000, 8000, 8000, 8000]
 
 
 def test_car_that_wakes_between_two_status_reads_causes_no_cut() -> None:

@@ -20,6 +20,7 @@ class Scan:
     """What one scan came to."""
 
     takes: dict[int, int] = field(default_factory=dict)
+    probes: dict[int, int] = field(default_factory=dict)
     looks: list[int] = field(default_factory=list)
     gives: dict[int, int] = field(default_factory=dict)
 
@@ -34,10 +35,13 @@ class Bench:
         self.n = len(tables.chargers)
         self.now_ns = 1000 * NS_PER_S
         self.loads_mA: list[int | Phases | None] = [0] * len(tables.meters)
+        self.voltages_mV: list[Phases | None] = [None] * len(tables.meters)
         self.draws_mA = [0] * self.n
+        self.reported_mA: list[int | None] = [None] * self.n  # setpoint in force, as the box says
         self.states = ["C"] * self.n
         self.are_read = set(range(self.n))  # whose status is read in each scan, after the meters
         self.are_looked_at = True
+        self.probed: set[int] = set()  # who is probed while silent
         self.codes: dict[int, int] = {}  # how writes to a charger end, when not GOOD
         if setpoint_mA is not None:
             for i in range(self.n):
@@ -56,15 +60,15 @@ class Bench:
         for m, load_mA in enumerate(self.loads_mA):
             if load_mA is not None:
                 at_ns = self.now_ns + 10 * MS
-                self.core.meter_read(m, GOOD, three(load_mA), None, None, at_ns)
-        for i in sorted(self.are_read):
+                self.core.meter_read(m, GOOD, three(load_mA), None, self.voltages_mV[m], at_ns)
+        for i in sorted(self.are_read - set(self.core.starving())):
             self.status(i, self.now_ns + 20 * MS)
 
     def status(self, i: int, at_ns: int) -> None:
         row = self.tables.chargers[i]
         current_mA = (self.draws_mA[i],) * len(row.phases) + (0,) * (3 - len(row.phases))
         measured_mA = current_mA if row.has_measured_current else None
-        self.core.charger_status(i, GOOD, self.states[i], measured_mA, None, at_ns)
+        self.core.charger_status(i, GOOD, self.states[i], measured_mA, self.reported_mA[i], at_ns)
 
     def _scan(self) -> Scan:
         scan = Scan()
@@ -73,6 +77,10 @@ class Bench:
         for i, setpoint_mA in self.core.takes():
             scan.takes[i] = setpoint_mA
             self.core.take_done(i, self.codes.get(i, GOOD), self.now_ns + 60 * MS)
+        for i in self.probed:
+            if self.core.charger(i)["is_silent"] and i not in self.core.starving():
+                scan.probes[i] = self.core.probe_mA(i)
+                self.core.probe_done(i, self.codes.get(i, GOOD), self.now_ns + 65 * MS)
         scan.looks = self.core.looks()
         for i in scan.looks if self.are_looked_at else []:
             self.status(i, self.now_ns + 70 * MS)

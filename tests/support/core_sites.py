@@ -7,6 +7,7 @@ a seed names it.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from loadctl._core import Core
@@ -15,6 +16,7 @@ from loadctl.tables import ChargerRow, CircuitRow, MeterRow, Phases, SiteRow, Ta
 NS_PER_S = 1_000_000_000
 PERIOD_ns = 500_000_000
 VOLTAGE_mV = 230_000
+OWN_ADDRESS = 0  # given by the place in the list
 START, RUN, FAILSAFE, STOP = range(4)
 NEVER, GOOD, NO_ANSWER, BAD_FRAME, REFUSED, NOT_SENT, IMPLAUSIBLE = range(7)
 
@@ -67,12 +69,13 @@ def charger(name: str, circuit_i: int = 0, **changes: Any) -> ChargerRow:
         "has_measured_current": True,
         "hold_ns": 5 * NS_PER_S,
         "min_change_ns": 0,
+        "address": OWN_ADDRESS,
+        "watchdog_ns": 15 * NS_PER_S,
         **changes,
     }
     return ChargerRow(
-        name=name, bus=0, model="reference-charger", address=2, connector=1, circuit=circuit_i,
-        is_unprotected=False, is_unmeasured_accepted=True, watchdog_ns=15 * NS_PER_S,
-        watchdog_fed_by="any", **row,
+        name=name, bus=0, model="reference-charger", connector=1, circuit=circuit_i,
+        is_unprotected=False, is_unmeasured_accepted=True, watchdog_fed_by="any", **row,
     )  # fmt: skip
 
 
@@ -102,7 +105,10 @@ def site(
         buses=(),
         circuits=tuple(circuits),
         meters=tuple(meters or ()),
-        chargers=tuple(chargers),
+        chargers=tuple(
+            replace(row, address=2 + i) if row.address == OWN_ADDRESS else row
+            for i, row in enumerate(chargers)
+        ),
         tuning=tuning(**tunings),
         maps={},
         site_hash="",

@@ -1,0 +1,109 @@
+"""Alarm: a background above the declared one, and the failsafe proof redone with what was seen.
+
+The declared background is what the proof before the start rested on. Once a meter has shown more,
+beyond doubt and for as long as samples are old, that is latched until the scan is started anew;
+the proof is summed again with it, and where it does not hold failsafe targets fall to 0, lowest
+priority first, until it does. Design, section 6. Runs inside step, after the estimate.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from loadctl.law.estimate cimport SOURCE_METER, worst_background_mA
+from loadctl.law.layout cimport N_DIPS, N_KINDS, N_PHASES, charger_t, circuit_t
+from loadctl.law.limits cimport add_to, cap_mA, clear
+from loadctl.law.tables cimport NONE, N_LOAD_KINDS, charger_row_t, law_t
+
+
+cdef void latch(law_t *law, int32_t c, int32_t p, int32_t seen_mA) noexcept nogil:
+    cdef circuit_t *circuit = &law.circuits[c]
+    if seen_mA > law.circuit_rows[c].background_mA[p]:
+        circuit.is_alarmed = True
+        circuit.seen_background_mA[p] = max(circuit.seen_background_mA[p], seen_mA)
+
+
+cdef void note_backgrounds(law_t *law) noexcept nogil:
+    """Latch what has stayed above the declared background. A charger in doubt explains anything."""
+    cdef circuit_t *circuit
+    cdef int32_t c, p, k, lowest_mA
+    for c in range(law.n_circuits):
+        circuit = &law.circuits[c]
+        if circuit.source != SOURCE_METER or circuit.n_dips < N_DIPS:
+            continue
+        for p in range(N_PHASES):
+            lowest_mA = circuit.dip_mA[p]
+            for k in range(1, N_DIPS):
+                lowest_mA = min(lowest_mA, circuit.dip_mA[k * N_PHASES + p])
+            if lowest_mA > worst_background_mA(law, c, p) and are_all_well(law, c):
+                latch(law, c, p, lowest_mA)
+
+
+cdef bint are_all_well(law_t *law, int32_t c) noexcept nogil:
+    cdef charger_t *charger
+    cdef int32_t i
+    for i in range(law.n_chargers):
+        charger = &law.chargers[i]
+        if law.charger_rows[i].is_isolated or not is_under(law, i, c):
+            continue
+        if not charger.is_armed or charger.is_silent or charger.is_overdue:
+            return False
+    return True
+
+
+cdef bint is_under(law_t *law, int32_t i, int32_t circuit) noexcept nogil:
+    cdef int32_t c = law.charger_rows[i].circuit
+    while c != NONE:
+        if c == circuit:
+            return True
+        c = law.circuit_rows[c].parent
+    return False
+
+
+cdef void set_failsafe_targets(law_t *law) noexcept nogil:
+    """The targets of the site file, less those that the proof has no room for any more."""
+    cdef int32_t i, c, k
+    cdef bint has_alarm = False
+    for i in range(law.n_chargers):
+        law.chargers[i].failsafe_mA = law.charger_rows[i].failsafe_mA
+    for c in range(law.n_circuits):
+        has_alarm = has_alarm or law.circuits[c].is_alarmed
+    if not has_alarm:
+        return
+    clear(law, law.used_mA)
+    for i in range(law.n_chargers):
+        if not law.charger_rows[i].is_isolated:
+            add_to(law, law.used_mA, i, law.chargers[i].failsafe_mA)
+    for k in range(law.n_live):
+        if law.live[k] % N_KINDS < N_LOAD_KINDS:
+            make_hold(law, law.live[k])
+
+
+cdef void make_hold(law_t *law, int32_t limit_i) noexcept nogil:
+    """Bring targets below this limit to 0, lowest tier and last in the file first."""
+    cdef int32_t background_mA[3]
+    cdef int32_t c = limit_i // N_KINDS, p, k, i
+    cdef int32_t is_last_resort
+    cdef int64_t room_mA
+    if not law.circuits[c].is_alarmed:
+        return
+    for p in range(N_PHASES):
+        background_mA[p] = worst_background_mA(law, c, p)
+    room_mA = cap_mA(law, c, limit_i % N_KINDS, background_mA)
+    if limit_i % N_KINDS < N_PHASES:
+        room_mA += law.circuit_rows[c].margin_mA      # the proof knows no margin
+    for is_last_resort in range(2):
+        for k in range(law.n_chargers - 1, -1, -1):
+            i = law.by_rank[k]
+            if law.used_mA[limit_i] <= room_mA:
+                return
+            if law.charger_rows[i].never_pause == is_last_resort and counts_in(law, i, limit_i):
+                add_to(law, law.used_mA, i, -<int64_t>law.chargers[i].failsafe_mA)
+                law.chargers[i].failsafe_mA = 0
+
+
+cdef bint counts_in(law_t *law, int32_t i, int32_t limit_i) noexcept nogil:
+    cdef charger_row_t *row = &law.charger_rows[i]
+    cdef int32_t k
+    for k in range(row.n_members):
+        if law.members[row.first_member + k].limit_i == limit_i:
+            return True
+    return False

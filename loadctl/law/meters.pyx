@@ -1,0 +1,170 @@
+"""Meters: what of their values may be believed in this scan.
+
+A value that cannot be true, or has stood still for too long, counts as none: nothing is raised
+below, and after `meter_stale_s` the circuit is static. Standing still is seen by two signs:
+
+    flicker         the voltages of this meter used to change from read to read (mains voltage
+                    always does), and now not a single value has changed for a second beyond its lag
+    contradiction   the measured draws of the chargers below have moved by 2 A, and the meter has
+                    not moved in any digit, for longer than samples and meter are old
+
+A meter without voltages above chargers that stand still too cannot be told from one that reads a
+constant load: nothing here sees it. Runs inside step, before anything that uses a meter.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
+from loadctl.law.tables cimport CODE_GOOD, CODE_IMPLAUSIBLE, NONE, law_t
+
+cdef enum:
+    # EN 50160 allows the mains 85 to 110 %; further off than 70 to 130 % a phase is lost, or the
+    # value is none. No source gives the bound: chosen so that no supply in service is refused.
+    VOLTAGE_LOW_PERCENT = 70
+    VOLTAGE_HIGH_PERCENT = 130
+    FLICKERS_MIN = 16       # voltage changes in 10 to 20 s: one in 1.25 s or more often,
+    READS_MIN = 8           # or in three of four reads where reads are rarer
+    MOVED_mA = 2000
+
+cdef int64_t NS_PER_S = 1_000_000_000
+cdef int64_t PART_ns = 10 * NS_PER_S
+# A status block is at most this old, by the bus plan.
+cdef int64_t STATUS_AGE_ns = 2 * NS_PER_S
+
+
+cdef void judge_meters(law_t *law) noexcept nogil:
+    cdef meter_t *meter
+    cdef int32_t m
+    for m in range(law.n_meters):
+        meter = &law.meters[m]
+        meter.quality = quality_of(law, m)
+        if meter.quality == TRUSTED:
+            meter.trusted_at_ns = meter.at_ns
+        elif meter.quality == FROZEN:
+            meter.trusted_at_ns = meter.changed_at_ns
+
+
+cdef Quality quality_of(law_t *law, int32_t m) noexcept nogil:
+    cdef meter_t *meter = &law.meters[m]
+    if meter.code == CODE_IMPLAUSIBLE and meter.tried_scan_i == law.site.scan_i:
+        return IMPLAUSIBLE
+    if meter.code != CODE_GOOD or meter.read_scan_i != law.site.scan_i:
+        return MISSING
+    if not has_right_voltages(law, m):
+        return IMPLAUSIBLE
+    return FROZEN if is_frozen(law, m) else TRUSTED
+
+
+cdef bint has_right_voltages(law_t *law, int32_t m) noexcept nogil:
+    """False when a phase that was there is gone, or one that chargers use is not like the others.
+
+    A meter that never showed a voltage on any phase measures none.
+    """
+    cdef meter_t *meter = &law.meters[m]
+    cdef int32_t p, now_in = 0, wanted
+    if not meter.has_voltage:
+        return True
+    for p in range(N_PHASES):
+        if is_in_range(law, meter.voltage_mV[p]):
+            now_in |= 1 << p
+    meter.seen_voltage |= now_in
+    wanted = meter.seen_voltage
+    if now_in:
+        wanted |= law.meter_phases[m]
+    return (wanted & ~now_in) == 0
+
+
+cdef bint is_in_range(law_t *law, int64_t voltage_mV) noexcept nogil:
+    return (
+        voltage_mV * 100 >= law.voltage_mV * <int64_t>VOLTAGE_LOW_PERCENT
+        and voltage_mV * 100 <= law.voltage_mV * <int64_t>VOLTAGE_HIGH_PERCENT
+    )
+
+
+cdef void count_read(meter_t *meter, bint is_same, bint is_flicker, int64_t at_ns) noexcept nogil:
+    """Take in whether this good read differs from the one before it."""
+    if not is_same:
+        meter.changed_at_ns = at_ns
+        meter.has_base = False
+        meter.differs = False
+    if is_same and meter.quality == FROZEN:
+        return      # what it did before it froze is what it is judged by
+    if at_ns - meter.part_at_ns >= PART_ns:
+        meter.n_reads[1] = meter.n_reads[0] if at_ns - meter.part_at_ns < 2 * PART_ns else 0
+        meter.n_flickers[1] = meter.n_flickers[0] if meter.n_reads[1] > 0 else 0
+        meter.n_reads[0] = 0
+        meter.n_flickers[0] = 0
+        meter.part_at_ns = at_ns
+    meter.n_reads[0] += 1
+    meter.n_flickers[0] += is_flicker
+
+
+cdef bint is_frozen(law_t *law, int32_t m) noexcept nogil:
+    cdef meter_t *meter = &law.meters[m]
+    cdef int64_t same_ns = meter.at_ns - meter.changed_at_ns
+    cdef int64_t long_ns = min(law.site.tuning.meter_stale_ns, law.meter_lags_ns[m] + NS_PER_S)
+    if same_ns >= long_ns and same_ns > 0 and flickers(meter):
+        return True
+    return contradicts(law, m, same_ns)
+
+
+cdef bint flickers(meter_t *meter) noexcept nogil:
+    cdef int32_t n_reads = meter.n_reads[0] + meter.n_reads[1]
+    cdef int32_t n_flickers = meter.n_flickers[0] + meter.n_flickers[1]
+    if n_flickers >= FLICKERS_MIN:
+        return True
+    return n_reads >= READS_MIN and n_flickers * 4 >= n_reads * 3
+
+
+cdef bint contradicts(law_t *law, int32_t m, int64_t same_ns) noexcept nogil:
+    """True when draws below moved, and the meter did not, for longer than either is old."""
+    cdef meter_t *meter = &law.meters[m]
+    cdef int64_t old_ns = law.meter_lags_ns[m] + STATUS_AGE_ns
+    cdef int32_t draws_mA[3]
+    cdef int32_t p, n_based, moved_mA
+    cdef bint has_moved = False
+    if same_ns < old_ns:
+        return False
+    n_based = sum_samples(law, m, draws_mA)
+    if not meter.has_base or n_based != meter.n_based:
+        meter.has_base = True
+        meter.n_based = n_based
+        meter.differs = False
+        for p in range(N_PHASES):
+            meter.base_mA[p] = draws_mA[p]
+        return False
+    for p in range(N_PHASES):
+        moved_mA = draws_mA[p] - meter.base_mA[p]
+        if moved_mA >= MOVED_mA or moved_mA <= -MOVED_mA:
+            has_moved = True
+    if has_moved and not meter.differs:
+        meter.differs_since_ns = meter.at_ns
+    meter.differs = has_moved
+    return has_moved and meter.at_ns - meter.differs_since_ns >= old_ns
+
+
+cdef int32_t sum_samples(law_t *law, int32_t m, int32_t *draws_mA) noexcept nogil:
+    """Newest samples of the chargers that meter m sees, summed by phase; how many these are."""
+    cdef charger_t *charger
+    cdef int32_t i, p, n = 0
+    for p in range(N_PHASES):
+        draws_mA[p] = 0
+    for i in range(law.n_chargers):
+        charger = &law.chargers[i]
+        if not law.charger_rows[i].has_measured_current or charger.n_samples == 0:
+            continue
+        if charger.is_silent or not is_below(law, i, m):
+            continue
+        n += 1
+        for p in range(N_PHASES):
+            draws_mA[p] += charger.draw_mA[p]
+    return n
+
+
+cdef bint is_below(law_t *law, int32_t i, int32_t m) noexcept nogil:
+    cdef int32_t c = law.charger_rows[i].circuit
+    while c != NONE:
+        if law.circuit_rows[c].meter == m:
+            return True
+        c = law.circuit_rows[c].parent
+    return False

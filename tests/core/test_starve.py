@@ -1,0 +1,162 @@
+"""Chargers that hear and do not obey: the others make room, and their own watchdog is let act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.core_bench import Bench
+from tests.support.core_sites import NS_PER_S, REFUSED, charger, circuit, meter, site
+
+# hold 5 s and car 6 s: followed by 11 s, or not; watchdog 15 s, starved for max(18, 15 + 11) s.
+FOLLOW_s, STARVE_s = 11, 26
+
+
+def garage(n: int = 2, limit_mA: int = 32000, **changes: Any) -> Bench:
+    """Everyone at 16 A under a dynamic circuit of 32 A, with no other load."""
+    main = circuit("main", limit_mA, is_dynamic=True, meter=0)
+    rows = [charger(f"c{i}", **{"fallback_mA": 6000, **changes}) for i in range(n)]
+    bench = Bench(site([main], rows, [meter("grid")]))
+    bench.settle_in(0)
+    assert bench.setpoints_mA == [16000] * n
+    return bench
+
+
+def deafen(bench: Bench, background_mA: int = 12000) -> None:
+    """The building takes 12 A: cut to 10 A each; charger 0 acknowledges and goes on at 16 A."""
+    for _ in range(2):
+        bench.draws_mA = [16000, bench.setpoints_mA[1]]
+        bench.loads_mA = [background_mA + sum(bench.draws_mA)]
+        bench.scan()
+
+
+def go_on(bench: Bench, seconds: float, background_mA: int = 12000) -> None:
+    for _ in range(int(seconds * 2)):
+        bench.draws_mA = [16000, bench.setpoints_mA[1]]
+        bench.loads_mA = [background_mA + sum(bench.draws_mA)]
+        bench.are_read = {i for i in (0, 1) if not bench.charger(i)["is_silent"]}
+        bench.scan()
+
+
+def test_others_make_room_within_follow_time_and_a_scan() -> None:
+    bench = garage()
+    deafen(bench, 6000)
+    assert bench.setpoints_mA == [13000, 13000]
+    go_on(bench, FOLLOW_s - 1.5, 6000)
+    assert bench.setpoints_mA == [13000, 13000]
+    go_on(bench, 2.5, 6000)
+    assert bench.core.starving() == [0]
+    assert bench.setpoints_mA[1] == 32000 - 6000 - 16000
+
+
+def test_starved_gets_no_take_no_probe_and_says_so() -> None:
+    bench = garage()
+    deafen(bench)
+    go_on(bench, FOLLOW_s + 1)
+    bench.probed = {0}
+    scan = bench.scan()
+    assert bench.core.starving() == [0]
+    assert (scan.probes, 0 in scan.takes, 0 in scan.gives) == ({}, False, False)
+    assert bench.charger(0)["reason"] == 22
+    assert bench.charger(0)["is_silent"] == 1
+
+
+def test_starve_lasts_until_its_fallback_was_followed() -> None:
+    bench = garage()
+    deafen(bench)
+    go_on(bench, FOLLOW_s + 1)
+    left_s = (bench.charger(0)["starve_until_ns"] - bench.now_ns) / NS_PER_S
+    go_on(bench, left_s - 0.5)
+    assert bench.core.starving() == [0]
+    assert bench.charger(0)["reserve_mA"] == 16000
+    go_on(bench, 1.5)
+    assert bench.core.starving() == []
+    assert (bench.charger(0)["is_silent"], bench.charger(0)["reserve_mA"]) == (1, 10000)
+    assert left_s + 1 >= STARVE_s - 1
+
+
+def test_completed_starve_leaves_what_it_was_told_or_its_fallback() -> None:
+    bench = garage()
+    deafen(bench, 6000)
+    go_on(bench, FOLLOW_s + 1, 6000)
+    assert bench.charger(0)["reserve_mA"] == 16000
+    for _ in range(int((STARVE_s + 60) * 2)):  # its fallback of 6 A acts; it never answers again
+        bench.draws_mA = [6000, bench.setpoints_mA[1]]
+        bench.loads_mA = [6000 + sum(bench.draws_mA)]
+        bench.are_read = {1}
+        bench.scan()
+    assert bench.charger(0)["reserve_mA"] == 13000  # told 13 A before: the most it may fall to
+
+
+def test_probe_ends_the_silence_and_it_is_starving_again_when_it_still_does_not_obey() -> None:
+    bench = garage()
+    deafen(bench)
+    go_on(bench, FOLLOW_s + 1)
+    bench.probed = {0}
+    go_on(bench, STARVE_s + 1)
+    assert bench.charger(0)["is_silent"] == 0
+    assert bench.charger(0)["setpoint_mA"] == 6000
+    go_on(bench, FOLLOW_s + 2)
+    assert bench.core.starving() == [0]
+    assert bench.charger(0)["n_starves"] == 2
+
+
+def test_without_watchdog_nothing_is_starving_and_others_make_room() -> None:
+    bench = garage(watchdog_ns=None)
+    deafen(bench, 6000)
+    go_on(bench, FOLLOW_s + 2, 6000)
+    assert bench.core.starving() == []
+    assert bench.charger(0)["is_overdue"] == 1
+    assert bench.setpoints_mA[1] == 10000
+
+
+def test_fallback_not_below_what_it_takes_is_no_cure() -> None:
+    bench = garage(fallback_mA=16000)
+    deafen(bench)
+    go_on(bench, FOLLOW_s + 2)
+    assert bench.core.starving() == []
+
+
+def test_outlets_of_one_address_starve_together() -> None:
+    bench = garage(address=7)
+    deafen(bench)
+    go_on(bench, FOLLOW_s + 2)
+    assert bench.core.starving() == [0, 1]
+
+
+def test_refused_decreases_starve_after_the_follow_time() -> None:
+    bench = garage()
+    bench.codes = {0: REFUSED}
+    deafen(bench)
+    go_on(bench, FOLLOW_s - 2)
+    assert bench.core.starving() == []
+    go_on(bench, 3)
+    assert bench.core.starving() == [0]
+
+
+def test_accepted_decrease_ends_the_count_of_refusals() -> None:
+    bench = garage()
+    bench.codes = {0: REFUSED}
+    deafen(bench)
+    go_on(bench, FOLLOW_s - 3)
+    bench.codes = {}
+    bench.draws_mA[0] = 10000
+    for _ in range(20):
+        bench.draws_mA = bench.setpoints_mA
+        bench.loads_mA = [12000 + sum(bench.draws_mA)]
+        bench.scan()
+    assert bench.charger(0)["is_refusing"] == 0
+    assert bench.core.starving() == []
+
+
+def test_box_that_reports_more_in_force_counts_at_that_and_starves() -> None:
+    """It measures nothing: only what it says of itself shows that it does not obey."""
+    bench = garage(limit_mA=100000, has_measured_current=False)
+    bench.loads_mA = [80000 + 32000]
+    bench.reported_mA = [16000, None]
+    bench.scan()
+    assert bench.setpoints_mA[0] == 10000
+    bench.run(FOLLOW_s - 1)
+    assert bench.charger(0)["reserve_mA"] == 16000
+    assert bench.core.starving() == []
+    bench.run(2.5)
+    assert bench.core.starving() == [0]

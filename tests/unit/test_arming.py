@@ -164,3 +164,10 @@ def test_arming_audit_is_for_the_armed_only() -> None:
     arming.restart()
     assert arming.is_audit_due(AUDIT_ns) is False
     assert Arming([], None).is_audit_due(AUDIT_ns) is False
+
+
+def test_arming_walk_counts_as_an_audit() -> None:
+    arming = Arming(STEPS[:1], None)
+    arming.done(Code.GOOD, b"\x00\x3c", 7)
+    assert arming.is_audit_due(7 + AUDIT_ns - 1) is False
+    assert arming.is_audit_due(7 + AUDIT_ns) is True

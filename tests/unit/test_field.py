@@ -196,6 +196,30 @@ def test_field_known_setpoints_that_do_not_fit_one_scan_follow_in_the_next(tmp_p
         assert all(f.at_ns > frame.at_ns for f in armed)
 
 
+def test_field_known_setpoints_are_written_in_the_order_of_their_decrease(tmp_path: Path) -> None:
+    rig = restarted(tmp_path, {0: 7_000, 1: 10_000, 2: 0}, 3)
+    rig.pass_one()
+    assert [f.address for f in rig.tap.setpoints()] == [12, 11, 13]
+
+
+def test_field_known_setpoints_are_kept_up_while_a_charger_cannot_be_armed(tmp_path: Path) -> None:
+    """The core, which does not know of them, hears only that the box answers."""
+    rig = restarted(tmp_path, {0: 10_000})
+    steps = rig.field.chargers[0].arming.steps
+    steps[0] = steps[0]._replace(expected=b"\x12\x34")
+    rig.run_for(40 * S_ns)
+    times_ns = [f.at_ns for f in rig.tap.setpoints(address=BAY1)]
+    assert {f.value for f in rig.tap.setpoints(address=BAY1)} == {60}
+    assert max(b - a for a, b in itertools.pairwise(times_ns)) <= 10 * S_ns
+    assert rig.core.charger(0)["is_acknowledged"] == 0
+
+
+def test_field_guard_is_told_what_an_armed_charger_was_found_to_hold(tmp_path: Path) -> None:
+    rig = VirtualRig(garage(2), replace(story(2), power_on_mA=10_000), tmp_path)
+    rig.run_for(5 * S_ns)
+    assert dict(reversed(rig.guarded.tells)) == {0: 10_000, 1: 10_000}  # the first of each
+
+
 def test_field_known_setpoint_of_a_silent_charger_is_what_it_is_probed_with(
     tmp_path: Path,
 ) -> None:

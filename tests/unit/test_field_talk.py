@@ -206,6 +206,24 @@ def test_talk_audit_that_is_lost_is_a_silence(tmp_path: Path) -> None:
     assert bench.chargers[0].has_forgotten is False
 
 
+def test_talk_charger_in_doubt_is_not_armed_before_its_setpoint_was_written(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1)
+    bench.chargers[0].sent_mA = 6_000
+    bench.chargers[0].doubted()
+    bench.talk.look()
+    assert {e.function for e in bench.wire.sent} == {4}
+    bench.talk.orders.append(bench.order(0, 6_000))
+    bench.talk.send()
+    bench.talk.look()
+    assert 3 in {e.function for e in bench.wire.sent}
+
+
+def test_station_that_is_starved_is_quiet(tmp_path: Path) -> None:
+    station = Bench(tmp_path, 1).chargers[0]
+    station.is_starved = True
+    assert station.is_quiet is True
+
+
 def test_talk_isolated_charger_is_never_talked_to(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 2)
     row = replace(bench.chargers[0].row, is_isolated=True)

@@ -230,7 +230,6 @@ class Watch:
         self._crashes_at_ns.append(now_ns)
         self.is_crash_loop = self.n_crashes >= self.terms.crash_limit
         if self.is_crash_loop:
-            self._crashes_at_ns.clear()
             self.next_restart_at_ns = now_ns + self.terms.crash_window_ns
         else:
             backoff_i = min(self.n_crashes, len(BACKOFF_ns)) - 1

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +19,15 @@ from hw.devices import parse_map
 from hw.sim.fault import Fault
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
+from hw.sim.site import SimSite
 from loadctl import tables as plain
 from loadctl.bound import takeover_bounds
-from loadctl.runtime import find_site, running_sites
+from loadctl.guard.words import State
+from loadctl.link import Link
+from loadctl.runtime import SiteDir, claim, find_site, running_sites
+from loadctl.site.load import load_site
 from loadctl.units import NS_PER_MS, NS_PER_S, ms_from_ns
-from tests.support.running_site import Running, is_alive, running_site, site_text, wait_gone
+from tests.support.running_site import ENV, Running, is_alive, running_site, site_text, wait_gone
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
@@ -214,3 +220,70 @@ def test_guard_port_that_is_pulled_while_the_scan_is_dead_is_taken_over_when_it_
         assert last_failsafe_ns(running, died_ns) < 6 * NS_PER_S
         found = running.until(lambda found: found["guard"]["state"] == "stable")
         assert found["mode"] == "failsafe"
+
+
+AUDITED = """
+import sys, threading
+from loadctl.guard import process
+from loadctl.guard.__main__ import main
+
+seen = []
+is_on = False
+
+
+def hook(event, arguments):
+    if is_on and event in ("import", "open", "socket.connect", "compile", "exec"):
+        seen.append(f"{event} {arguments!r} in {threading.current_thread().name}")
+
+
+def run(guard, before=process.Guard.run):
+    global is_on
+    is_on = True
+    try:
+        return before(guard)
+    finally:
+        is_on = False
+
+
+process.Guard.run = run
+sys.addaudithook(hook)
+out, *arguments = sys.argv[1:]
+code = main(arguments)
+open(out, "w").write("\\n".join(seen))
+sys.exit(code)
+"""
+
+
+def test_guard_imports_and_opens_nothing_from_its_first_round_to_its_end(tmp_path: Path) -> None:
+    """Through a start, a takeover, a restart, a hand-back and a stop."""
+    path = tmp_path / "site.toml"
+    path.write_text(site_text(tmp_path / "sim" / "bus-one", N_CHARGERS))
+    tables = load_site(path).tables
+    with SimSite(tables, SCENARIO, tmp_path / "sim") as simulated:
+        site_dir, lock_fd = claim(tmp_path / "rt", tables.site.name)
+        os.close(lock_fd)
+        site_dir.tables.write_text(plain.dump(tables))
+        command = [sys.executable, "-P", "-c", AUDITED, str(tmp_path / "seen")]
+        command += ["--tables", str(site_dir.tables), "--runtime-dir", str(site_dir.path)]
+        with (tmp_path / "stderr").open("wb") as stderr:
+            process = subprocess.Popen(command, env=ENV, stderr=stderr)
+        running = Running(process, simulated, path, tmp_path / "rt")
+        pid = until_watched(running, 0)
+        os.kill(pid, signal.SIGKILL)
+        until_watched(running, pid)
+        process.terminate()
+        assert process.wait(10) == 0, running.said()
+    assert (tmp_path / "seen").read_text() == ""
+
+
+def until_watched(running: Running, after_pid: int) -> int:
+    """The pid of a scan at work, other than the one named: by the link, no lock is held here."""
+    path = SiteDir(running.runtime_dir / "rig").link
+    end_s = time.monotonic() + 30
+    while time.monotonic() < end_s:
+        if path.exists():
+            found = Link.open_readonly(path).snapshot()
+            if found["state"] == State.WATCHING and found["scan_pid"] != after_pid:
+                return int(found["scan_pid"])
+        time.sleep(0.05)
+    raise AssertionError(running.said())

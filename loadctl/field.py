@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from hw.devices import DeviceMap, decode_setpoint, setpoint_floor_mA
 from hw.wire import Code, Line
@@ -135,7 +135,7 @@ class Field:
             seen_mA = self.guarded.seen_background_mA(circuit_i)
             if seen_mA is not None:
                 self.seen_mA[circuit_i] = seen_mA
-                getattr(self.core, "latch_background", _ignored)(circuit_i, seen_mA)
+                self.core.latch_background(circuit_i, seen_mA)
 
     # the phases
 
@@ -258,7 +258,7 @@ class Field:
 
     def _follow_starving(self) -> None:
         """From here on these get no message of any kind, and neither do outlets beside them."""
-        starving = set(_asked(self.core, "starving"))
+        starving = set(self.core.starving())
         boxes = {self.chargers[charger_i].box for charger_i in starving}
         for station in self.chargers:
             is_starved = station.box in boxes and not station.row.is_isolated
@@ -273,14 +273,12 @@ class Field:
 
     def _follow_failsafes(self) -> None:
         """Hand on what each charger is brought down to, and backgrounds above the declared."""
-        for station, failsafe_mA in zip(
-            self.chargers, _asked(self.core, "failsafe_mA"), strict=False
-        ):
+        for station, failsafe_mA in zip(self.chargers, self.core.failsafe_mA(), strict=True):
             station.failsafe_now_mA = failsafe_mA
             if failsafe_mA != station.told_failsafe_mA:
                 station.told_failsafe_mA = failsafe_mA
                 self.guarded.set_failsafe(station.index, failsafe_mA)
-        for circuit_i, seen_mA in enumerate(_asked(self.core, "seen_backgrounds_mA")):
+        for circuit_i, seen_mA in enumerate(self.core.seen_backgrounds_mA()):
             if seen_mA is not None and seen_mA != self.seen_mA[circuit_i]:
                 self.seen_mA[circuit_i] = seen_mA
                 self.guarded.set_seen_background(circuit_i, seen_mA)
@@ -451,12 +449,3 @@ class Field:
 
 def _change_to_failsafe_mA(station: ChargerStation) -> int:
     return (station.failsafe_mA or 0) - (station.sent_mA or 0)
-
-
-def _asked(core: Core, what: str) -> list[Any]:
-    """An answer of the core; nothing from one that cannot give it."""
-    return list(getattr(core, what, list)())
-
-
-def _ignored(*arguments: object) -> None:
-    pass

@@ -47,6 +47,7 @@ ARMING_WORDS = {
     Stage.ARMED: "armed",
     Stage.FAILED: "cannot be armed",
 }
+QUALITY_IMPLAUSIBLE, QUALITY_FROZEN = 2, 3  # as in loadctl/law/meters.pxd
 QUALITY_WORDS = {
     Code.NEVER: "no value yet",
     Code.GOOD: "good",
@@ -272,7 +273,7 @@ def _circuit(row: CircuitRow, circuit: Row) -> Row:
             circuit["reserved_mA"], circuit["background_rigorous_mA"], strict=True
         )
     ]
-    seen_mA = circuit["seen_background_mA"] if circuit.get("is_alarmed") else None
+    seen_mA = circuit["seen_background_mA"] if circuit["is_alarmed"] else None
     return {
         "limit_A": A_list_from_mA(circuit["limit_mA"]),
         "background_A": A_list_from_mA(circuit["background_mA"]),
@@ -307,7 +308,11 @@ def _meters(tables: Tables, snapshot: Row) -> Row:
 
 
 def _quality(meter: Row) -> str:
-    """One word; only "good" is well."""
+    """What the control law makes of its values, in words; only "good" is well."""
+    if meter["quality"] == QUALITY_FROZEN:
+        return "frozen"
+    if meter["quality"] == QUALITY_IMPLAUSIBLE:
+        return QUALITY_WORDS[Code.IMPLAUSIBLE]
     return QUALITY_WORDS[Code(meter["code"])]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from loadctl.law.meters import Quality
 
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
@@ -114,6 +115,23 @@ def test_status_meter_says_its_quality_in_a_word(tmp_path: Path) -> None:
     rig.pass_one()
     found = status_at(rig)["meters"]["grid"]
     assert (found["quality"], found["current_A"]) == ("silent", [5.0, 5.0, 5.0])
+
+
+@pytest.mark.parametrize(
+    ("quality", "words"),
+    [
+        (Quality.TRUSTED, "good"),
+        (Quality.IMPLAUSIBLE, "implausible"),
+        (Quality.FROZEN, "frozen"),
+    ],
+)
+def test_status_meter_that_was_read_is_what_the_law_makes_of_it(
+    tmp_path: Path, quality: int, words: str
+) -> None:
+    rig = rig_at(tmp_path, 5 * S_ns)
+    snapshot = rig.snapshot()
+    snapshot["meters"][0]["quality"] = quality
+    assert status_of(rig.tables, snapshot, 0)["meters"]["grid"]["quality"] == words
 
 
 @pytest.mark.parametrize(("age_ns", "is_stale"), [(1_500 * MS_ns, False), (1_501 * MS_ns, True)])

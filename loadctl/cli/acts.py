@@ -86,6 +86,7 @@ class Acts:
         self._active: dict[str, tuple[str, str]] = {}  # key: who and kind of its fault
         tuning = tables.tuning
         worst = max(bounds, key=lambda bound: bound.total_ns)
+        self._late_s = worst.detect_ns / NS_PER_S
         self._bound_s = worst.total_ns / NS_PER_S
         self._write_s = (worst.total_ns - worst.detect_ns) / NS_PER_S
         self._run_s = tuning.healthy_scans * tables.site.period_ns / NS_PER_S
@@ -121,9 +122,10 @@ class Acts:
         return self._lose_scan(status, now_ns, signal.SIGKILL, "killed", expect)
 
     def _stop_scan(self, status: Status, now_ns: int) -> Said:
-        n = self._tables.site.missed_limit
-        expect = f"{n} periods late: failsafe to all within {self._bound_s:.1f} s"
-        return self._lose_scan(status, now_ns, signal.SIGSTOP, "hung", expect)
+        expect = f"failsafe to all within {self._bound_s:.1f} s"
+        said = self._lose_scan(status, now_ns, signal.SIGSTOP, "hung", expect)
+        late = f": late after {self._late_s:g} s" if said.is_done else ""
+        return said._replace(did=f"{said.did}{late}")
 
     def _lose_scan(self, status: Status, now_ns: int, number: int, verb: str, expect: str) -> Said:
         pid, guard = status["scan"]["pid"], status["guard"]
@@ -141,9 +143,10 @@ class Acts:
         n_lost = len(self._lost_at_ns)
         if n_lost >= self._crashes.limit:
             self._lost_at_ns = []
-            return f"lost {n_lost} in {self._crashes.window_s} s: it stays so as long"
+            window_s = self._crashes.window_s
+            return f"{n_lost} in {window_s} s: no RUN for {window_s} s"
         wait_s = 0 if n_lost == 1 else 5
-        return f"RUN again in about {wait_s + RESTART_s + self._run_s:.0f} s"
+        return f"RUN in about {wait_s + RESTART_s + self._run_s:.0f} s"
 
     # the meter
 
@@ -155,10 +158,10 @@ class Acts:
             Fault("silence", who),
             Said(
                 f"muted {who}",
-                f"no raise from now on; after {stale_s:g} s the building counts at its worst,"
+                f"no raise now; after {stale_s:g} s the building counts at its worst,"
                 f" {self._worst_words()}",
             ),
-            Said(f"{who} answers again", "measured at once; raises follow as the background falls"),
+            Said(f"{who} answers again", "measured at once; raises follow as the peak passes"),
         )
 
     def _freeze(self, status: Status, now_ns: int) -> Said:
@@ -169,8 +172,8 @@ class Acts:
             Fault("frozen", who),
             Said(
                 f"froze {who}: it repeats its last values",
-                f"no raise on frozen values; after {stale_s:g} s the building counts at its worst,"
-                f" {self._worst_words()}",
+                f"after {stale_s:g} s the building counts at its worst, {self._worst_words()};"
+                " no raise before",
             ),
             Said(f"{who} measures again", "believed once its values move; raises follow"),
         )
@@ -192,20 +195,19 @@ class Acts:
             Fault("unplug", f"bus.{bus}"),
             Said(
                 f"unplugged bus {bus}",
-                f"nobody can be told: after {watchdog_s:g} s each charger falls to its own"
-                " fallback; u plugs it in",
+                f"nobody can be told; after {watchdog_s:g} s each box falls to its own fallback",
             ),
             Said(
                 f"plugged bus {bus} in again",
-                f"the guard opens it within {GUARD_REOPENS_s} s; every charger is told"
-                " min(last, failsafe), armed again, raised again",
+                f"open within {GUARD_REOPENS_s} s; all told min(last, failsafe), armed,"
+                " raised again",
             ),
         )
 
     # the chargers
 
     def _deafen(self, status: Status, now_ns: int) -> Said:
-        charger = busiest(status)
+        charger = self._first_to_be_cut(status)
         row = next(row for row in self._tables.chargers if row.name == charger)
         follow_s = (row.hold_ns + self._tables.tuning.car_follow_ns) / NS_PER_S
         starve_s = (row.watchdog_ns or 0) * STARVE_TENTHS / 10 / NS_PER_S
@@ -213,19 +215,25 @@ class Acts:
             "b",
             Fault("ignore", f"charger.{charger}"),
             Said(
-                f"{charger} is deaf: it acknowledges and ignores",
-                f"when it is told less: after {follow_s:g} s the others make room, and it gets no"
-                f" message for {starve_s:g} s, so that its own fallback acts",
+                f"{charger} acknowledges and ignores; wait for the building to rise",
+                f"told less, it goes on: others make room in {follow_s:g} s, it starves for"
+                f" {starve_s:g} s",
             ),
             Said("the deaf charger is well", "once it obeys again it is armed and raised"),
         )
+
+    def _first_to_be_cut(self, status: Status) -> str:
+        """Of those that go last, the one that is offered most."""
+        last = min(row.priority for row in self._tables.chargers)
+        names = [row.name for row in self._tables.chargers if row.priority == last]
+        return max(names, key=lambda name: float(status["chargers"][name]["setpoint_A"]))
 
     def _reboot(self, status: Status, now_ns: int) -> Said:
         charger = busiest(status)
         self._simulated.inject(Fault("reboot", f"charger.{charger}", for_ns=REBOOT_ns))
         return Said(
             f"{charger} reboots: silent for {REBOOT_ns // NS_PER_S} s, then its own values",
-            "silent: it counts with all it may draw; back: armed again before it gets more",
+            "counts with all it may draw; back, it is armed before it gets more",
         )
 
     def _toggle(self, key: str, fault: Fault, on: Said, off: Said) -> Said:

@@ -96,6 +96,7 @@ class Play:
     script: list[tuple[int, str]]
     story: Story = field(default_factory=Story)
     faults: list[str] = field(default_factory=list)
+    keys: Counter[str] = field(default_factory=Counter)
     start_ns: int = field(default_factory=time.monotonic_ns)
     last: Status = field(default_factory=dict)
 
@@ -113,6 +114,7 @@ class Play:
                     return
                 said = self.acts.press(key, self.last, time.monotonic_ns())
                 if said is not None:
+                    self.keys[key] += 1
                     self.story.begin(key, said, time.monotonic_ns())
 
     def due(self, now_ns: int) -> list[str]:
@@ -260,7 +262,7 @@ def outcome(played: Play, report: dict[str, Any]) -> dict[str, Any]:
         "takeovers": last["guard"]["takeovers"],
         "restarts": last["guard"]["restarts"],
         "last_takeover_ms": last["guard"]["last_takeover_ms"],
-        "keys": dict(Counter(act.key for act in played.story.acts)),
+        "keys": dict(played.keys),
         "acts": [
             {
                 "at_s": round((act.at_ns - played.start_ns) / NS_PER_S, 1),
@@ -277,11 +279,17 @@ def outcome(played: Play, report: dict[str, Any]) -> dict[str, Any]:
 
 def summary(result: dict[str, Any]) -> str:
     worst = result["worst_circuit"]
+    takeovers = ""
+    if result["takeovers"] and result["last_takeover_ms"] is not None:
+        told_s = result["last_takeover_ms"] / 1000
+        takeovers = f"takeovers by the guard: {result['takeovers']}; "
+        takeovers += f"the last told every charger in {told_s:.2f} s\n"
     return (
         f"{result['scans']} scans, {result['missed']} missed,"
         f" worst {result['worst_scan_ms']:.1f} ms\n"
         f"{result['setpoints_written']} setpoints written: {result['raises']} raises,"
         f" {result['takes']} takes; raises without room: {result['raises_without_room']}\n"
+        f"{takeovers}"
         f"fullest: {worst['circuit']} {worst['phase']} with {worst['load_A']:g} A of"
         f" {worst['limit_A']:g} A, {worst['above_limit_s']:g} s above the limit"
     )

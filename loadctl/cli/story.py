@@ -23,6 +23,7 @@ WIDE_CELLS = 110
 SCRIPT_STEP = re.compile(r"(\S+)\s+(\S)")
 COUNTED = ("silent", "starved")
 NAMED_MAX = 2
+REMARK_ns = 3 * NS_PER_S  # as long as it stands in the place of the keys
 
 
 @dataclass
@@ -41,9 +42,15 @@ class Story:
     def __init__(self) -> None:
         self.acts: list[Act] = []
         self._facts: dict[str, tuple[str, str]] | None = None
+        self._remark = ("", 0)
 
     def begin(self, key: str, said: Said, now_ns: int) -> None:
-        self.acts.append(Act(key, now_ns, said))
+        """A key that had nothing to act on is only remarked upon."""
+        if said.is_done:
+            self.acts.append(Act(key, now_ns, said))
+            self._remark = ("", now_ns)
+        else:
+            self._remark = (f" {key}: {said.did}; {said.expect}", now_ns)
 
     def look(self, status: Status, now_ns: int) -> None:
         facts = facts_of(status)
@@ -57,7 +64,10 @@ class Story:
 
     def lines(self, width: int, now_ns: int, active_keys: Set[str]) -> list[Text]:
         """The keys, and of the last act what was done, what should happen, what was seen."""
+        words, at_ns = self._remark
         lines = [key_line(width, active_keys)]
+        if words and now_ns - at_ns < REMARK_ns:
+            lines = [Text(words, "bold yellow")]
         if not self.acts:
             return [*lines, Text(" press a key: watch the site fall and recover"), Text(), Text()]
         act = self.acts[-1]

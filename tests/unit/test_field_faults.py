@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from hw.sim.fault import Fault
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
 from hw.wire import Code, Exchange, rtu_frame
 from loadctl.events import Event, Sign
+from loadctl.modes import FAILSAFE
 from loadctl.stations import ChargerStation
 from tests.support import sim_sites
 from tests.support.builders import make_bus, make_charger, shipped_map
@@ -301,3 +303,39 @@ def test_station_that_was_not_acknowledged_shows_nothing() -> None:
     station.shows_other_setpoint(10_000, LATER_ns)
     station.wrote(6_000, Code.REFUSED, LATER_ns)
     assert station.shows_other_setpoint(10_000, LATER_ns + S_ns) is False
+
+
+# the whole story, with the real core
+
+
+def test_field_charger_that_ignores_what_it_acknowledges_is_starved_and_comes_back(
+    rig: VirtualRig,
+) -> None:
+    """Its car keeps 13.5 A after it was told less; watchdog 30 s, fallback 6 A."""
+    rig.site.inject(Fault("ignore", "charger.bay1"))
+    rig.modes.mode, rig.modes.n_good = FAILSAFE, -1_000  # it stays so: bay1 is told 6 A
+    told_ns = rig.clock.now_ns()
+    rig.run_for(30 * S_ns)
+    starved = rig.events(Event.STARVED)
+    assert [event["who"] for event in starved] == [0]
+    assert starved[0]["at_ns"] - told_ns <= 10 * S_ns  # follow time of 6.5 s, age of its status
+    rig.run_for(30 * S_ns)
+    over_ns = rig.events(Event.STARVED_OVER)[0]["at_ns"]
+    assert over_ns - starved[0]["at_ns"] >= 36 * S_ns
+    rig.run_for(10 * S_ns)
+    first = rig.tap.since(starved[0]["at_ns"] + PERIOD_ns, BAY1)[0]
+    assert (first.at_ns >= over_ns, first.is_setpoint, first.value) == (True, True, 60)
+    assert rig.site.plant.outlets[0].draw_mA == 6_000
+
+
+def test_field_box_that_loses_power_for_a_moment_is_found_and_served_again(
+    rig: VirtualRig,
+) -> None:
+    """Too short to miss a message; it wakes up at 32 A with a fallback of 32 A."""
+    fault = Fault("reboot", "charger.bay2", setpoint_mA=32_000, fallback_mA=32_000)
+    rig.site.inject(fault)
+    rig.run_for(61 * S_ns)
+    assert [e["who"] for e in rig.events(Event.REBOOTED)] == [1]
+    assert rig.site.plant.outlets[1].fallback_mA == 6_000
+    rig.run_for(4 * SETTLED_ns)
+    assert rig.setpoints_mA() == [13_500, 13_500]

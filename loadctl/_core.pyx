@@ -11,13 +11,13 @@ from cpython.mem cimport PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 
 from loadctl.law.admit cimport admit, admit_settled
+from loadctl.law.alarm cimport latch, note_backgrounds, set_failsafe_targets
 from loadctl.law.configure cimport begin_block, configure, fill_tuning
 from loadctl.law.estimate cimport estimate, estimate_rigorous, estimate_settled
-from loadctl.law.failsafe cimport latch, latch_backgrounds, lower_targets
 from loadctl.law.judge cimport judge_gives, mark_looks, order_probes, probe_mA
 from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t, meter_t, site_t
-from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, open_caps, take_off_fixed
-from loadctl.law.meters cimport is_plausible, judge_meters, keep_reading
+from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, take_off_fixed
+from loadctl.law.meters cimport count_read, judge_meters
 from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
     settle_grants, sum_up,
@@ -28,7 +28,7 @@ from loadctl.law.reserve cimport (
 )
 from loadctl.law.session cimport hold_to_maxima, mark_candidates
 from loadctl.law.share cimport share
-from loadctl.law.starve cimport fed, heed_report, heed_sample, heed_write, starve
+from loadctl.law.starve cimport starve
 from loadctl.law.tables cimport (
     CODE_BAD_FRAME, CODE_GOOD, CODE_IMPLAUSIBLE, CODE_NO_ANSWER, law_t,
 )
@@ -50,18 +50,16 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     if law.site.has_stepped and now_ns < law.site.now_ns:
         return TIME_WENT_BACK
     begin_scan(law, now_ns)
-    judge_meters(law, now_ns)
+    judge_meters(law)
     starve(law, now_ns)
     mark_candidates(law)
     prove_by_time(law, now_ns)
     update_reserves(law, now_ns)
     estimate(law, now_ns)
-    latch_backgrounds(law)
+    note_backgrounds(law)
+    set_failsafe_targets(law)
     fill_caps(law)
-    if law.site.mode == MODE_RUN:
-        take_off_fixed(law)
-    else:
-        open_caps(law)
+    take_off_fixed(law)
     cut_by_meters(law, now_ns)
     admit(law, now_ns)
     share(law, law.cap_low_mA)
@@ -195,9 +193,7 @@ cdef class Core:
     ):
         """Take in a meter's values, or that there are none, for the scan that steps next."""
         cdef meter_t *meter
-        cdef int32_t load_mA[3]
-        cdef int32_t load_W[3]
-        cdef int32_t load_mV[3]
+        cdef bint is_same = True, is_flicker = False
         cdef int32_t p
         self._attached()
         if not 0 <= meter_i < self.law.n_meters:
@@ -207,17 +203,29 @@ cdef class Core:
         meter.code = CODE_IMPLAUSIBLE if code == CODE_GOOD and current_mA is None else code
         if meter.code != CODE_GOOD:
             return
-        for p in range(N_PHASES):
-            load_mA[p] = current_mA[p]
-            load_W[p] = 0 if power_W is None else power_W[p]
-            load_mV[p] = 0 if voltage_mV is None else voltage_mV[p]
-        if voltage_mV is not None and not is_plausible(&self.law, meter_i, load_mV):
-            meter.code = CODE_IMPLAUSIBLE
-            return
+        if meter.has_value:
+            for p in range(N_PHASES):
+                if voltage_mV is not None and voltage_mV[p] != meter.voltage_mV[p]:
+                    is_flicker = True
+                if current_mA[p] != meter.current_mA[p]:
+                    is_same = False
+                if power_W is not None and power_W[p] != meter.power_W[p]:
+                    is_same = False
+        count_read(meter, meter.has_value and is_same and not is_flicker, is_flicker, at_ns)
+        meter.has_previous = meter.has_value
+        meter.has_value = True
         meter.has_power = power_W is not None
         meter.has_voltage = voltage_mV is not None
+        meter.at_ns = at_ns
         meter.read_scan_i = self.law.site.scan_i + 1
-        keep_reading(&self.law, meter_i, load_mA, load_W, load_mV, at_ns)
+        for p in range(N_PHASES):
+            meter.previous_mA[p] = meter.load_mA[p]
+            meter.current_mA[p] = current_mA[p]
+            meter.power_W[p] = power_W[p] if meter.has_power else 0
+            meter.voltage_mV[p] = voltage_mV[p] if meter.has_voltage else 0
+            meter.load_mA[p] = abs(meter.current_mA[p])
+            if meter.power_W[p] < 0:
+                meter.load_mA[p] = -meter.load_mA[p]
 
     def charger_status(
         self, Py_ssize_t charger_i, int32_t code, state, current_mA, setpoint_mA, int64_t at_ns
@@ -229,7 +237,6 @@ cdef class Core:
         self._check_charger(charger_i)
         charger = &self.law.chargers[charger_i]
         charger.code = code
-        fed(&self.law, charger_i, code, at_ns)
         if code == CODE_NO_ANSWER or code == CODE_BAD_FRAME:
             unanswered(&self.law, charger_i)
         if code != CODE_GOOD:
@@ -239,13 +246,11 @@ cdef class Core:
         charger.state = "?ABCDEF".index(state) if state is not None else 0
         charger.has_reported = setpoint_mA is not None
         charger.reported_mA = setpoint_mA if charger.has_reported else 0
-        heed_report(&self.law, charger_i, at_ns)
         if current_mA is None or not self.law.charger_rows[charger_i].has_measured_current:
             return
         draw_mA[0] = draw_mA[1] = draw_mA[2] = 0
         for k in range(self.law.charger_rows[charger_i].n_phases):
             draw_mA[self.law.charger_rows[charger_i].phases[k]] = max(0, current_mA[k])
-        heed_sample(&self.law, charger_i, draw_mA, at_ns)
         sampled(&self.law, charger_i, draw_mA, at_ns)
 
     def charger_armed(self, Py_ssize_t charger_i, bint is_armed, setpoint_mA):
@@ -263,7 +268,6 @@ cdef class Core:
         """Take in how any other exchange ended. Only a probe ends silence."""
         self._check_charger(charger_i)
         self.law.chargers[charger_i].code = code
-        fed(&self.law, charger_i, code, at_ns)
         if code == CODE_NO_ANSWER or code == CODE_BAD_FRAME:
             unanswered(&self.law, charger_i)
 
@@ -329,13 +333,8 @@ cdef class Core:
         charger = &self.law.chargers[charger_i]
         if charger.action != action:
             raise CoreFault(f"charger {charger_i}: reports a write that was not ordered")
-        self._sent(charger_i, charger.action_mA, code, at_ns)
-
-    def _sent(self, Py_ssize_t charger_i, int32_t value_mA, int32_t code, int64_t at_ns):
-        self.law.chargers[charger_i].code = code
-        fed(&self.law, charger_i, code, at_ns)
-        sent(&self.law, charger_i, value_mA, code, at_ns)
-        heed_write(&self.law, charger_i, code, at_ns)
+        charger.code = code
+        sent(&self.law, charger_i, charger.action_mA, code, at_ns)
 
     def refreshed(self, Py_ssize_t charger_i, int32_t code, int64_t at_ns):
         """Take in that the setpoint was written again, or a probe where the charger is silent."""
@@ -343,7 +342,8 @@ cdef class Core:
         if self.law.chargers[charger_i].is_silent:
             self.probe_done(charger_i, code, at_ns)
         else:
-            self._sent(charger_i, self.law.chargers[charger_i].setpoint_mA, code, at_ns)
+            self.law.chargers[charger_i].code = code
+            sent(&self.law, charger_i, self.law.chargers[charger_i].setpoint_mA, code, at_ns)
 
     def probe_mA(self, Py_ssize_t charger_i):
         """What a probe of a silent charger writes: at most min(last setpoint, failsafe)."""
@@ -353,41 +353,10 @@ cdef class Core:
     def probe_done(self, Py_ssize_t charger_i, int32_t code, int64_t at_ns):
         """Take in what became of a probe; an acknowledged one ends the silence."""
         self._check_charger(charger_i)
-        self._sent(charger_i, probe_mA(&self.law, charger_i), code, at_ns)
+        self.law.chargers[charger_i].code = code
+        sent(&self.law, charger_i, probe_mA(&self.law, charger_i), code, at_ns)
         if code == CODE_GOOD:
             answered_probe(&self.law, charger_i, at_ns)
-
-    def starving(self):
-        """Chargers that must get no message in this scan, so that their own watchdog acts."""
-        cdef int32_t i
-        self._attached()
-        return [i for i in range(self.law.n_chargers) if self.law.chargers[i].is_starving]
-
-    def failsafe_mA(self):
-        cdef int32_t i
-        self._attached()
-        return [self.law.chargers[i].failsafe_mA for i in range(self.law.n_chargers)]
-
-    def seen_backgrounds_mA(self):
-        """Per circuit, None where no background above the declared was ever seen."""
-        cdef int32_t c
-        self._attached()
-        return [
-            tuple(self.law.circuits[c].seen_background_mA)
-            if self.law.circuits[c].is_alarmed else None
-            for c in range(self.law.n_circuits)
-        ]
-
-    def latch_background(self, Py_ssize_t circuit_i, seen_mA):
-        """Take in what was seen above the declared background before this core was made."""
-        cdef int32_t p, value_mA
-        self._attached()
-        if not 0 <= circuit_i < self.law.n_circuits:
-            raise CoreFault(f"circuit index: {circuit_i} of {self.law.n_circuits}")
-        for p in range(N_PHASES):
-            value_mA = seen_mA[p]
-            if latch(&self.law, circuit_i, p, value_mA):
-                lower_targets(&self.law)
 
     def settle(self, wants):
         """Write into grants what this would come to rest at, by tier and file order."""
@@ -421,6 +390,37 @@ cdef class Core:
     def charger(self, Py_ssize_t charger_i):
         self._check_charger(charger_i)
         return self.law.chargers[charger_i]
+
+    def starving(self):
+        """Chargers that must get no message in this scan."""
+        cdef int32_t i
+        self._attached()
+        return [i for i in range(self.law.n_chargers) if self.law.chargers[i].is_starving]
+
+    def failsafe_mA(self):
+        """The failsafe target of each charger now."""
+        cdef int32_t i
+        self._attached()
+        return [self.law.chargers[i].failsafe_mA for i in range(self.law.n_chargers)]
+
+    def seen_backgrounds_mA(self):
+        """Per circuit the background latched above the declared one, or None."""
+        cdef int32_t c
+        self._attached()
+        return [
+            tuple(self.law.circuits[c].seen_background_mA)
+            if self.law.circuits[c].is_alarmed else None
+            for c in range(self.law.n_circuits)
+        ]
+
+    def latch_background(self, Py_ssize_t circuit_i, seen_mA):
+        """Take over what an earlier scan of this site has seen."""
+        cdef int32_t p
+        self._attached()
+        if not 0 <= circuit_i < self.law.n_circuits:
+            raise CoreFault(f"circuit index: {circuit_i} of {self.law.n_circuits}")
+        for p in range(N_PHASES):
+            latch(&self.law, circuit_i, p, seen_mA[p])
 
     def reserves_mA(self):
         cdef int32_t i

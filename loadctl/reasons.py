@@ -67,7 +67,7 @@ _TEXTS = {
     MAKES_ROOM: "makes room on {0}",
     NOT_ACKNOWLEDGED: "setpoint not acknowledged",
     DOES_NOT_FOLLOW: "draws more than its setpoint",
-    STARVED: "does not obey, left without messages until its watchdog acts",
+    STARVED: "does not obey: nothing is sent to it until its own watchdog has acted",
 }
 
 

@@ -51,7 +51,7 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
     cdef size_t wide = 8 * (9 * limits + 2 * phases + n + law.n_meters)
     cdef size_t rows = law.n_circuits * sizeof(circuit_row_t) + n * sizeof(charger_row_t)
-    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 11 * n + N_PHASES * law.n_meters)
+    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 11 * n + law.n_meters)
     cdef char *arena = <char *>PyMem_Calloc(1, wide + rows + narrow + 8)
     cdef char *at = arena
     if arena == NULL:
@@ -84,7 +84,7 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     law.order = <int32_t *>part(&at, 4 * n)
     law.starts = <int32_t *>part(&at, 4 * n)
     law.stops = <int32_t *>part(&at, 4 * n)
-    law.meter_phases = <int32_t *>part(&at, 4 * N_PHASES * law.n_meters)
+    law.meter_phases = <int32_t *>part(&at, 4 * law.n_meters)
     return arena
 
 
@@ -133,8 +133,9 @@ def check_charger(row, n_circuits):
     for name in ("failsafe_mA", "fallback_mA", "rated_mA"):
         within(f"{where}.{name}", getattr(row, name), 0, _MAX_CURRENT_mA)
     within(f"{where}.hold_ns", row.hold_ns, 0, _MAX_SPAN_ns)
+    if row.watchdog_ns is not None:
+        within(f"{where}.watchdog_ns", row.watchdog_ns, 1, _MAX_SPAN_ns)
     within(f"{where}.min_change_ns", row.min_change_ns, 0, _MAX_SPAN_ns)
-    within(f"{where}.watchdog_ns", row.watchdog_ns or 0, 0, _MAX_SPAN_ns)
     within(f"{where}.priority", row.priority, -(2**31), 2**31 - 1)
     if not 1 <= len(row.phases) <= N_PHASES or len(set(row.phases)) != len(row.phases):
         raise ValueError(f"{where}.phases: {row.phases} is not one to three different phases")
@@ -203,13 +204,14 @@ cdef void fill_circuits(law_t *law, object tables) except *:
 cdef void fill_chargers(law_t *law, object tables, list members) except *:
     cdef charger_row_t *to
     cdef Py_ssize_t i, k, at = 0
+    boxes = {}
     ranked = sorted(range(len(members)), key=lambda i: -tables.chargers[i].priority)
     for i, row in enumerate(tables.chargers):
         to = &law.charger_rows[i]
         law.by_rank[i] = ranked[i]
         fill_charger(to, row)
-        to.box = box_of(tables.chargers, i)
-        note_phases(law, row)
+        to.box = boxes.setdefault((row.bus, row.address), i)
+        mark_phases(law, row)
         to.meter_lag_ns = max((m.lag_ns for m in meters_above(tables, row.circuit)), default=0)
         to.first_member = at
         to.n_members = len(members[i])
@@ -222,23 +224,13 @@ cdef void fill_chargers(law_t *law, object tables, list members) except *:
         law.n_live = k + 1
 
 
-def box_of(chargers, i):
-    """The first charger at the same bus and address: one message feeds them all."""
-    return next(
-        k for k, row in enumerate(chargers)
-        if (row.bus, row.address) == (chargers[i].bus, chargers[i].address)
-    )
-
-
-cdef void note_phases(law_t *law, object row) except *:
-    """Mark the phases of a charger at every meter above it."""
-    cdef int32_t c = row.circuit, m, p
+cdef void mark_phases(law_t *law, object row) except *:
+    """Note for every meter above which phases this charger uses."""
+    cdef int32_t c = row.circuit, p
     while c != NONE:
-        m = law.circuit_rows[c].meter
-        if m != NONE:
-            for phase in row.phases:
-                p = phase
-                law.meter_phases[m * N_PHASES + p] = True
+        if law.circuit_rows[c].meter != NONE:
+            for p in row.phases:
+                law.meter_phases[law.circuit_rows[c].meter] |= 1 << p
         c = law.circuit_rows[c].parent
 
 
@@ -261,9 +253,9 @@ cdef void fill_charger(charger_row_t *to, object row) except *:
     to.never_pause = row.never_pause
     to.is_isolated = row.is_isolated
     to.has_measured_current = row.has_measured_current
+    to.watchdog_ns = 0 if row.watchdog_ns is None else row.watchdog_ns
     to.hold_ns = row.hold_ns
     to.min_change_ns = row.min_change_ns
-    to.watchdog_ns = 0 if row.watchdog_ns is None else row.watchdog_ns
 
 
 cdef void begin_block(law_t *law, object tables) except *:

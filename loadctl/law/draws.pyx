@@ -11,9 +11,8 @@ work arrays.
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.failsafe cimport counted_mA
 from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
-from loadctl.law.meters cimport QUALITY_GOOD
+from loadctl.law.meters cimport TRUSTED
 from loadctl.law.reserve cimport draw_between
 from loadctl.law.tables cimport CODE_GOOD, NONE, charger_row_t, law_t
 
@@ -25,14 +24,16 @@ cdef enum:
 
 cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil:
     cdef int32_t m = law.circuit_rows[c].meter
-    return m != NONE and law.meters[m].code == CODE_GOOD and law.meters[m].has_value
+    return (
+        m != NONE and law.meters[m].code == CODE_GOOD and law.meters[m].has_value
+        and law.meters[m].quality == TRUSTED
+    )
 
 
 cdef bint is_meter_fresh(law_t *law, int32_t c) noexcept nogil:
-    """True when the meter of this circuit was read in this scan, and is believed."""
+    """True when the meter of this circuit was read good in this scan."""
     return has_good_meter(law, c) and (
         law.meters[law.circuit_rows[c].meter].read_scan_i == law.site.scan_i
-        and law.meters[law.circuit_rows[c].meter].quality == QUALITY_GOOD
     )
 
 
@@ -118,7 +119,7 @@ cdef bint meters_span(law_t *law, int32_t c, int64_t *from_ns, int64_t *to_ns) n
 
 
 cdef int64_t bounded_low_mA(law_t *law, int32_t c, int32_t p, Reading reading) noexcept nogil:
-    """Draws below c are at least what its meter reads beyond the worst background."""
+    """Draws below c are at least what its meter reads beyond the declared background."""
     cdef int64_t low_mA = law.draw_low_mA[c * N_PHASES + p]
     cdef meter_t *meter
     cdef int32_t load_mA
@@ -128,7 +129,7 @@ cdef int64_t bounded_low_mA(law_t *law, int32_t c, int32_t p, Reading reading) n
     load_mA = meter.load_mA[p]
     if reading == RIGOROUS:     # its value may stem from before the draws rose, or after they fell
         load_mA = min(load_mA, meter.previous_mA[p]) if meter.has_previous else 0
-    low_mA = max(low_mA, <int64_t>load_mA - counted_mA(law, c, p))
+    low_mA = max(low_mA, <int64_t>load_mA - law.circuit_rows[c].background_mA[p])
     return min(low_mA, law.draw_high_mA[c * N_PHASES + p])
 
 

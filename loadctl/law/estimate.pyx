@@ -4,16 +4,13 @@ Background is what a circuit carries besides chargers, sub-circuits included: it
 draws below it. The low end, which cuts are judged by, and the bound of a raise are by rigorous
 draws. What shares leave room for is by known draws, held at its highest for `peak_hold_ns`; and a
 background by known draws that has stayed for longer than any sample is old lifts the low end.
-A circuit without a good meter has its declared background, or what was seen above that. Runs inside
-step and confirm.
+A circuit without a good meter has its declared background. Runs inside step and confirm.
 """
 
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.draws cimport KNOWN, NEWEST, RIGOROUS, has_good_meter, is_meter_fresh, sum_draws
-from loadctl.law.failsafe cimport counted_mA
-from loadctl.law.layout cimport N_DIPS, N_PEAKS, N_PHASES, circuit_t, meter_t
-from loadctl.law.meters cimport QUALITY_SUSPECT
+from loadctl.law.layout cimport N_DIPS, N_PEAKS, N_PHASES, circuit_t
 from loadctl.law.tables cimport circuit_row_t, law_t
 
 cdef enum:
@@ -62,7 +59,7 @@ cdef void estimate_settled(law_t *law) noexcept nogil:
     for c in range(law.n_circuits):
         circuit = &law.circuits[c]
         for p in range(N_PHASES):
-            circuit.background_mA[p] = counted_mA(law, c, p)
+            circuit.background_mA[p] = law.circuit_rows[c].background_mA[p]
             if circuit.source == SOURCE_METER:
                 circuit.background_mA[p] = background_mA(
                     law, c, p, law.draw_low_mA[c * N_PHASES + p]
@@ -85,7 +82,7 @@ cdef void choose_source(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
             circuit.n_dips = 0
     else:
         if law.meters[row.meter].has_value:
-            good_at_ns = believed_at_ns(&law.meters[row.meter])
+            good_at_ns = max(good_at_ns, law.meters[row.meter].trusted_at_ns)
         if now_ns - good_at_ns >= law.site.tuning.meter_stale_ns or before == SOURCE_STALE:
             circuit.source = SOURCE_STALE
         else:
@@ -93,9 +90,9 @@ cdef void choose_source(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
     circuit.may_raise = circuit.source != SOURCE_HELD and circuit.source != SOURCE_WAITING
 
 
-cdef int64_t believed_at_ns(meter_t *meter) noexcept nogil:
-    """When its values were last new: one that looks frozen may have been so since they changed."""
-    return meter.changed_at_ns if meter.quality == QUALITY_SUSPECT else meter.at_ns
+cdef int32_t worst_background_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
+    """What a circuit without a good meter is taken to carry: declared, or seen above that."""
+    return max(law.circuit_rows[c].background_mA[p], law.circuits[c].seen_background_mA[p])
 
 
 cdef int32_t background_mA(law_t *law, int32_t c, int32_t p, int64_t draw_mA) noexcept nogil:
@@ -118,7 +115,7 @@ cdef void set_rigorous(law_t *law, int32_t c) noexcept nogil:
     cdef circuit_t *circuit = &law.circuits[c]
     cdef int32_t p, at, declared_mA
     for p in range(N_PHASES):
-        declared_mA = counted_mA(law, c, p)
+        declared_mA = worst_background_mA(law, c, p)
         if circuit.source == SOURCE_METER:
             at = c * N_PHASES + p
             circuit.background_low_mA[p] = background_mA(law, c, p, law.draw_high_mA[at])
@@ -142,7 +139,7 @@ cdef void set_held(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
             hold_dip(circuit, p, background_mA(law, c, p, law.draw_high_mA[c * N_PHASES + p]))
     elif circuit.source != SOURCE_HELD:
         for p in range(N_PHASES):
-            circuit.background_mA[p] = counted_mA(law, c, p)
+            circuit.background_mA[p] = worst_background_mA(law, c, p)
     set_headroom(law, c)
 
 

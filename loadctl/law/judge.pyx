@@ -42,9 +42,9 @@ cdef void order_probes(law_t *law) noexcept nogil:
     fill_reserves(law)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
-        if charger.is_starving or not charger.is_armed or law.charger_rows[i].is_isolated:
+        if charger.is_starving or law.charger_rows[i].is_isolated:
             continue
-        if charger.is_silent:
+        if charger.is_silent and charger.is_armed:
             charger.action = ACTION_PROBE
             charger.action_mA = min(charger.setpoint_mA, charger.failsafe_mA)
             if not is_seen(law, i) or covered_mA(law, i) == 0:

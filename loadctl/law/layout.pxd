@@ -14,7 +14,6 @@ cdef enum:
     N_KINDS = 10        # limits of a circuit: three phases, power, six ordered phase pairs
     N_SAMPLES = 8       # samples of a charger's draw that are kept
     N_PEAKS = 8         # parts that the hold time of a background peak is cut into
-    N_CHANGES = 10      # changes of a meter's voltages that are kept
     N_DIPS = 6          # parts of a second in which a background must stay to be believed
 
 ctypedef struct tuning_t:
@@ -71,17 +70,19 @@ ctypedef struct circuit_t:
     int32_t source                      # Source: where the background comes from
     int32_t may_raise                   # its meter was read in this scan, or it needs none
     int32_t is_overloaded[3]            # setpoints or meter above the limit in this scan
-    int32_t seen_background_mA[3]       # highest that was certain above the declared; 0: never
-    int32_t is_alarmed                  # seen above the declared on some phase; stays
+    int32_t is_above[3]                 # ... the meter, beyond takes that are still followed
+    int32_t seen_background_mA[3]       # highest sure background above the declared one; latched
+    int32_t is_alarmed                  # it was seen above
+    int32_t spare
 
 ctypedef struct meter_t:
     int64_t at_ns               # of the last good value
+    int64_t trusted_at_ns       # of the last value that was believed
+    int64_t changed_at_ns       # since when every value has been the same
+    int64_t differs_since_ns    # valid when differs: draws below have moved, the meter has not
+    int64_t part_at_ns          # when the newest part of the counts below began
     int64_t read_scan_i         # scan of the last good value
     int64_t tried_scan_i
-    int64_t changed_at_ns       # of the first reading that equals the newest in every value
-    int64_t contradicts_since_ns    # valid when contradicts
-    int64_t base_who            # valid when has_base: whose draws were summed
-    int64_t moved_at_ns[10]     # ring of changes of voltage, newest at moved_i
     int32_t current_mA[3]
     int32_t power_W[3]
     int32_t voltage_mV[3]
@@ -92,14 +93,14 @@ ctypedef struct meter_t:
     int32_t has_power
     int32_t has_voltage
     int32_t has_previous
-    int32_t quality             # Quality
-    int32_t suspicion           # Suspicion: why it is taken for frozen; until a value changes
-    int32_t has_phase[3]        # a voltage near the site's was read in this run
-    int32_t base_mA[3]          # valid when has_base: draws below after the last change
+    int32_t quality             # Quality of this scan
+    int32_t seen_voltage        # bit p: phase p was ever within its range
+    int32_t n_reads[2]          # in the newest part and the one before
+    int32_t n_flickers[2]       # of those, reads with another voltage than the read before
     int32_t has_base
-    int32_t contradicts         # the draws below have left their base, the reading has not moved
-    int32_t moved_i
-    int32_t n_moves
+    int32_t n_based             # chargers that base_mA is the sum of
+    int32_t base_mA[3]          # draws below when it had been the same for a while
+    int32_t differs
 
 ctypedef struct charger_t:
     int64_t status_at_ns        # of the last good status block
@@ -111,10 +112,8 @@ ctypedef struct charger_t:
     int64_t on_since_ns         # valid when setpoint_mA > 0
     int64_t off_since_ns        # valid when was_paused
     int64_t fits_since_ns       # valid when has_fitted
-    int64_t above_since_ns      # valid when is_above: from when on it should have followed
-    int64_t reported_since_ns   # valid when is_reporting_above
     int64_t refused_since_ns    # valid when is_refusing
-    int64_t starved_since_ns    # valid when is_starving: its last message was before
+    int64_t starve_until_ns     # valid when is_starving
     int32_t sample_mA[24]       # [slot * 3 + grid phase]
     int32_t draw_mA[3]          # newest sample, by grid phase
     int32_t sample_i
@@ -133,14 +132,6 @@ ctypedef struct charger_t:
     int32_t setpoint_mA         # last setpoint sent; a raise counts when acknowledged
     int32_t ceiling_mA          # highest setpoint sent since the last proof
     int32_t reserve_mA          # what it must be assumed able to draw
-    int32_t failsafe_mA         # its failsafe target now: its row's, or 0
-    int32_t is_starving         # gets no message, so that its own watchdog acts
-    int32_t above_mA            # valid when is_above: the setpoint that it has not followed
-    int32_t is_above            # the newest sample is above that setpoint
-    int32_t is_reporting_above  # the box says that more than its setpoint is in force
-    int32_t is_refusing         # has refused setpoints since, and taken none
-    int32_t is_deaf             # one of these for too long: it does not obey
-    int32_t has_starved         # was starved for that, and not seen to obey since
     int32_t is_candidate        # may be given current
     int32_t is_admitted
     int32_t was_paused
@@ -158,3 +149,7 @@ ctypedef struct charger_t:
     int32_t binding_circuit     # valid when has_binding
     int32_t binding_kind        # 0..2 phase, 3 power, 4..9 phase pair
     int32_t has_binding
+    int32_t is_refusing         # the last decrease was refused
+    int32_t is_starving          # no message may go there: its own fallback is to act
+    int32_t n_starves
+    int32_t failsafe_mA         # failsafe target now: its own, or 0 where the proof needs it

@@ -10,13 +10,9 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.estimate cimport SOURCE_METER, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
-from loadctl.law.reserve cimport follow_ns
 from loadctl.law.tables cimport (
     KIND_POWER, N_LOAD_KINDS, charger_row_t, circuit_row_t, law_t, member_t,
 )
-
-
-cdef int64_t OPEN_mA = 137_438_953_472  # above all chargers together; times 2^24 it fits 64 bits
 
 
 cdef void clear(law_t *law, int64_t *sums_mA) noexcept nogil:
@@ -63,19 +59,6 @@ cdef void fill_caps(law_t *law) noexcept nogil:
         law.cap_high_mA[law.live[k]] = cap_mA(law, c, kind, circuit.background_mA)
 
 
-cdef void open_caps(law_t *law) noexcept nogil:
-    """While nothing is raised only what a meter shows above its limit cuts, and nobody keeps more
-    than its failsafe current: the proof has room for that, whoever is armed or answers."""
-    cdef charger_t *charger
-    cdef int32_t i, k
-    for k in range(law.n_live):
-        law.cap_low_mA[law.live[k]] = OPEN_mA
-        law.cap_high_mA[law.live[k]] = OPEN_mA
-    for i in range(law.n_chargers):
-        charger = &law.chargers[i]
-        law.most_mA[i] = min(law.most_mA[i], min(charger.setpoint_mA, charger.failsafe_mA))
-
-
 cdef void take_off_fixed(law_t *law) noexcept nogil:
     """Take off what cannot be given: all that is reserved by those who cannot be commanded; beyond
     its minimum by one that did not follow; beyond its setpoint by one that was not reached."""
@@ -108,9 +91,12 @@ cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
     for k in range(law.n_circuits):
         for p in range(N_PHASES):
             law.circuits[k].is_overloaded[p] = False
+            law.circuits[k].is_above[p] = False
     for k in range(law.n_live):
         if law.live[k] % N_KINDS < N_LOAD_KINDS:
             has_excess = cut_excess(law, law.live[k])
+            if has_excess:
+                note_above(law, law.live[k])
             if has_excess or law.used_mA[law.live[k]] > max(0, law.cap_low_mA[law.live[k]]):
                 delay_raises(law, law.live[k], now_ns)
 
@@ -121,7 +107,6 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef bint is_late = (
         charger.is_unproven and charger.is_acknowledged and not charger.is_overdue
-        and now_ns - charger.acknowledged_at_ns < follow_ns(law, i)
     )
     cdef int32_t k, p
     cdef int32_t drawn_mA[3]
@@ -190,6 +175,13 @@ cdef bint cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
             law.cap_low_mA[limit_i], law.drawn_mA[limit_i] - over_mA - margin_mA
         )
     return over_mA > 0
+
+
+cdef void note_above(law_t *law, int32_t limit_i) noexcept nogil:
+    cdef int32_t p, kind = limit_i % N_KINDS
+    for p in range(N_PHASES):
+        if kind == p or kind == KIND_POWER:
+            law.circuits[limit_i // N_KINDS].is_above[p] = True
 
 
 cdef void delay_raises(law_t *law, int32_t limit_i, int64_t now_ns) noexcept nogil:

@@ -1,178 +1,164 @@
-"""Meters: whether what a meter says in this scan may be believed.
+"""Meters: what of their values may be believed in this scan.
 
-Implausible: a phase voltage that is not within 70 to 130 % of the site's, on a phase that was within
-before, or that a charger uses while another phase is within. A meter whose voltages were never
-within has none connected, and is not judged by them.
+A value that cannot be true, or has stood still for too long, counts as none: nothing is raised
+below, and after `meter_stale_s` the circuit is static. Standing still is seen by two signs:
 
-Suspect, as if frozen, by either of two signs; a meter that honestly serves constants shows neither.
-Contradiction: not a bit changed while the chargers below draw 2 A more or less than they did after
-the last change, for longer than lag and oldest sample. Stillness: its voltages used to change all
-the time, and now nothing has for `meter_stale_s`. What cannot be seen: a meter that freezes while
-no charger below changes and whose voltages never moved or are not read, and one whose values
-change but are wrong. A value that changes ends the suspicion. Runs in step, and as values come in.
+    flicker         the voltages of this meter used to change from read to read (mains voltage
+                    always does), and now not a single value has changed for a second beyond its lag
+    contradiction   the measured draws of the chargers below have moved by 2 A, and the meter has
+                    not moved in any digit, for longer than samples and meter are old
+
+A meter without voltages above chargers that stand still too cannot be told from one that reads a
+constant load: nothing here sees it. Runs inside step, before anything that uses a meter.
 """
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.layout cimport N_CHANGES, N_PHASES, charger_t, meter_t
+from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
 from loadctl.law.tables cimport CODE_GOOD, CODE_IMPLAUSIBLE, NONE, law_t
 
 cdef enum:
-    LOW_PERCENT = 70
-    HIGH_PERCENT = 130
-    CONTRADICTS_mA = 2000
-    AGREES_mA = 1000            # within this again, the contradiction is over
+    # EN 50160 allows the mains 85 to 110 %; further off than 70 to 130 % a phase is lost, or the
+    # value is none. No source gives the bound: chosen so that no supply in service is refused.
+    VOLTAGE_LOW_PERCENT = 70
+    VOLTAGE_HIGH_PERCENT = 130
+    FLICKERS_MIN = 16       # voltage changes in 10 to 20 s: one in 1.25 s or more often,
+    READS_MIN = 8           # or in three of four reads where reads are rarer
+    MOVED_mA = 2000
 
-cdef int64_t SAMPLE_AGE_ns = 2_000_000_000      # oldest that the plan lets a status block become
-cdef int64_t LIVELY_ns = 20_000_000_000         # the changes that are kept fell within this
-
-
-cdef bint is_plausible(law_t *law, int32_t m, const int32_t *voltage_mV) noexcept nogil:
-    """Judge voltages, and remember which phases are connected."""
-    cdef meter_t *meter = &law.meters[m]
-    cdef int32_t p
-    cdef bint has_any = False, is_good = True
-    for p in range(N_PHASES):
-        has_any = has_any or is_within(law, voltage_mV[p])
-    for p in range(N_PHASES):
-        if is_within(law, voltage_mV[p]):
-            meter.has_phase[p] = True
-        elif meter.has_phase[p] or (has_any and law.meter_phases[m * N_PHASES + p]):
-            is_good = False
-    return is_good
+cdef int64_t NS_PER_S = 1_000_000_000
+cdef int64_t PART_ns = 10 * NS_PER_S
+# A status block is at most this old, by the bus plan.
+cdef int64_t STATUS_AGE_ns = 2 * NS_PER_S
 
 
-cdef bint is_within(law_t *law, int32_t voltage_mV) noexcept nogil:
-    cdef int64_t percent_mV = <int64_t>voltage_mV * 100
-    return LOW_PERCENT * law.voltage_mV <= percent_mV <= HIGH_PERCENT * law.voltage_mV
-
-
-cdef void keep_reading(
-    law_t *law, int32_t m, const int32_t *current_mA, const int32_t *power_W,
-    const int32_t *voltage_mV, int64_t at_ns,
-) noexcept nogil:
-    """Keep a good reading, and when anything in it last changed."""
-    cdef meter_t *meter = &law.meters[m]
-    cdef int32_t p
-    cdef bint is_changed = not meter.has_value, is_moved = False
-    for p in range(N_PHASES):
-        is_moved = is_moved or meter.voltage_mV[p] != voltage_mV[p]
-        is_changed = (
-            is_changed
-            or is_moved
-            or meter.current_mA[p] != current_mA[p]
-            or meter.power_W[p] != power_W[p]
-        )
-        meter.previous_mA[p] = meter.load_mA[p]
-        meter.current_mA[p] = current_mA[p]
-        meter.power_W[p] = power_W[p]
-        meter.voltage_mV[p] = voltage_mV[p]
-        meter.load_mA[p] = distance_mA(current_mA[p], 0)
-        if power_W[p] < 0:
-            meter.load_mA[p] = -meter.load_mA[p]
-    if is_moved and meter.has_value:
-        meter.moved_i = (meter.moved_i + 1) % N_CHANGES
-        meter.moved_at_ns[meter.moved_i] = at_ns
-        meter.n_moves = min(meter.n_moves + 1, <int32_t>N_CHANGES)
-    if is_changed:
-        meter.changed_at_ns = at_ns
-        meter.has_base = False
-        meter.contradicts = False
-        meter.suspicion = SUSPICION_NONE
-    meter.has_previous = meter.has_value
-    meter.has_value = True
-    meter.at_ns = at_ns
-
-
-cdef void judge_meters(law_t *law, int64_t now_ns) noexcept nogil:
-    """Fill the quality of every meter in this scan."""
+cdef void judge_meters(law_t *law) noexcept nogil:
     cdef meter_t *meter
     cdef int32_t m
     for m in range(law.n_meters):
         meter = &law.meters[m]
-        if meter.tried_scan_i == law.site.scan_i and meter.code == CODE_IMPLAUSIBLE:
-            meter.quality = QUALITY_IMPLAUSIBLE
-        elif meter.read_scan_i != law.site.scan_i or meter.code != CODE_GOOD:
-            meter.quality = QUALITY_MISSING
-        else:
-            suspect(law, m, now_ns)
-            meter.quality = QUALITY_SUSPECT if meter.suspicion else QUALITY_GOOD
+        meter.quality = quality_of(law, m)
+        if meter.quality == TRUSTED:
+            meter.trusted_at_ns = meter.at_ns
+        elif meter.quality == FROZEN:
+            meter.trusted_at_ns = meter.changed_at_ns
 
 
-cdef void suspect(law_t *law, int32_t m, int64_t now_ns) noexcept nogil:
-    """Note the first sign that it is frozen; that stays until a value changes."""
+cdef Quality quality_of(law_t *law, int32_t m) noexcept nogil:
     cdef meter_t *meter = &law.meters[m]
-    if meter.suspicion != SUSPICION_NONE:
-        return
-    if is_contradicted(law, m, now_ns):
-        meter.suspicion = SUSPICION_CONTRADICTION
-    elif is_still(law, meter):
-        meter.suspicion = SUSPICION_STILLNESS
+    if meter.code == CODE_IMPLAUSIBLE and meter.tried_scan_i == law.site.scan_i:
+        return IMPLAUSIBLE
+    if meter.code != CODE_GOOD or meter.read_scan_i != law.site.scan_i:
+        return MISSING
+    if not has_right_voltages(law, m):
+        return IMPLAUSIBLE
+    return FROZEN if is_frozen(law, m) else TRUSTED
 
 
-cdef bint is_still(law_t *law, meter_t *meter) noexcept nogil:
-    """True when voltages that changed all the time stand still, and all the rest with them."""
-    cdef int64_t oldest_ns = meter.moved_at_ns[(meter.moved_i + 1) % N_CHANGES]
-    if meter.n_moves < N_CHANGES or meter.at_ns - meter.changed_at_ns < stale_ns(law):
-        return False
-    return meter.changed_at_ns - oldest_ns <= LIVELY_ns
+cdef bint has_right_voltages(law_t *law, int32_t m) noexcept nogil:
+    """False when a phase that was there is gone, or one that chargers use is not like the others.
 
-
-cdef int64_t stale_ns(law_t *law) noexcept nogil:
-    return law.site.tuning.meter_stale_ns
-
-
-cdef bint is_contradicted(law_t *law, int32_t m, int64_t now_ns) noexcept nogil:
-    """True when the chargers below have drawn otherwise for long while the reading stayed."""
+    A meter that never showed a voltage on any phase measures none.
+    """
     cdef meter_t *meter = &law.meters[m]
-    cdef int32_t draws_mA[3]
-    cdef int32_t p, apart_mA = 0
-    cdef int64_t who = 0
-    cdef int64_t from_ns = meter.changed_at_ns + law.meter_lags_ns[m]
-    if meter.at_ns == meter.changed_at_ns or not known_draws(law, m, from_ns, draws_mA, &who):
-        return False
-    if not meter.has_base or meter.base_who != who:
-        meter.has_base = True
-        meter.base_who = who
-        meter.contradicts = False
-        for p in range(N_PHASES):
-            meter.base_mA[p] = draws_mA[p]
+    cdef int32_t p, now_in = 0, wanted
+    if not meter.has_voltage:
+        return True
     for p in range(N_PHASES):
-        apart_mA = max(apart_mA, distance_mA(draws_mA[p], meter.base_mA[p]))
-    if apart_mA < AGREES_mA:
-        meter.contradicts = False
-    elif apart_mA >= CONTRADICTS_mA and not meter.contradicts:
-        meter.contradicts = True
-        meter.contradicts_since_ns = now_ns
+        if is_in_range(law, meter.voltage_mV[p]):
+            now_in |= 1 << p
+    meter.seen_voltage |= now_in
+    wanted = meter.seen_voltage
+    if now_in:
+        wanted |= law.meter_phases[m]
+    return (wanted & ~now_in) == 0
+
+
+cdef bint is_in_range(law_t *law, int64_t voltage_mV) noexcept nogil:
     return (
-        meter.contradicts
-        and now_ns - meter.contradicts_since_ns > law.meter_lags_ns[m] + SAMPLE_AGE_ns
+        voltage_mV * 100 >= law.voltage_mV * <int64_t>VOLTAGE_LOW_PERCENT
+        and voltage_mV * 100 <= law.voltage_mV * <int64_t>VOLTAGE_HIGH_PERCENT
     )
 
 
-cdef int32_t distance_mA(int32_t one_mA, int32_t other_mA) noexcept nogil:
-    return max(one_mA - other_mA, other_mA - one_mA)
+cdef void count_read(meter_t *meter, bint is_same, bint is_flicker, int64_t at_ns) noexcept nogil:
+    """Take in whether this good read differs from the one before it."""
+    if not is_same:
+        meter.changed_at_ns = at_ns
+        meter.has_base = False
+        meter.differs = False
+    if is_same and meter.quality == FROZEN:
+        return      # what it did before it froze is what it is judged by
+    if at_ns - meter.part_at_ns >= PART_ns:
+        meter.n_reads[1] = meter.n_reads[0] if at_ns - meter.part_at_ns < 2 * PART_ns else 0
+        meter.n_flickers[1] = meter.n_flickers[0] if meter.n_reads[1] > 0 else 0
+        meter.n_reads[0] = 0
+        meter.n_flickers[0] = 0
+        meter.part_at_ns = at_ns
+    meter.n_reads[0] += 1
+    meter.n_flickers[0] += is_flicker
 
 
-cdef bint known_draws(
-    law_t *law, int32_t m, int64_t from_ns, int32_t *draws_mA, int64_t *who
-) noexcept nogil:
-    """Sum what is measured below the meter, and say of whom; False while any sample is as old as
-    the reading."""
+cdef bint is_frozen(law_t *law, int32_t m) noexcept nogil:
+    cdef meter_t *meter = &law.meters[m]
+    cdef int64_t same_ns = meter.at_ns - meter.changed_at_ns
+    cdef int64_t long_ns = min(law.site.tuning.meter_stale_ns, law.meter_lags_ns[m] + NS_PER_S)
+    if same_ns >= long_ns and same_ns > 0 and flickers(meter):
+        return True
+    return contradicts(law, m, same_ns)
+
+
+cdef bint flickers(meter_t *meter) noexcept nogil:
+    cdef int32_t n_reads = meter.n_reads[0] + meter.n_reads[1]
+    cdef int32_t n_flickers = meter.n_flickers[0] + meter.n_flickers[1]
+    if n_flickers >= FLICKERS_MIN:
+        return True
+    return n_reads >= READS_MIN and n_flickers * 4 >= n_reads * 3
+
+
+cdef bint contradicts(law_t *law, int32_t m, int64_t same_ns) noexcept nogil:
+    """True when draws below moved, and the meter did not, for longer than either is old."""
+    cdef meter_t *meter = &law.meters[m]
+    cdef int64_t old_ns = law.meter_lags_ns[m] + STATUS_AGE_ns
+    cdef int32_t draws_mA[3]
+    cdef int32_t p, n_based, moved_mA
+    cdef bint has_moved = False
+    if same_ns < old_ns:
+        return False
+    n_based = sum_samples(law, m, draws_mA)
+    if not meter.has_base or n_based != meter.n_based:
+        meter.has_base = True
+        meter.n_based = n_based
+        meter.differs = False
+        for p in range(N_PHASES):
+            meter.base_mA[p] = draws_mA[p]
+        return False
+    for p in range(N_PHASES):
+        moved_mA = draws_mA[p] - meter.base_mA[p]
+        if moved_mA >= MOVED_mA or moved_mA <= -MOVED_mA:
+            has_moved = True
+    if has_moved and not meter.differs:
+        meter.differs_since_ns = meter.at_ns
+    meter.differs = has_moved
+    return has_moved and meter.at_ns - meter.differs_since_ns >= old_ns
+
+
+cdef int32_t sum_samples(law_t *law, int32_t m, int32_t *draws_mA) noexcept nogil:
+    """Newest samples of the chargers that meter m sees, summed by phase; how many these are."""
     cdef charger_t *charger
-    cdef int32_t i, p
-    draws_mA[0] = draws_mA[1] = draws_mA[2] = 0
-    who[0] = 0
+    cdef int32_t i, p, n = 0
+    for p in range(N_PHASES):
+        draws_mA[p] = 0
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
-        if charger.n_samples == 0 or charger.is_silent or not is_below(law, i, m):
+        if not law.charger_rows[i].has_measured_current or charger.n_samples == 0:
             continue
-        if charger.sample_at_ns[charger.sample_i] <= from_ns:
-            return False
-        who[0] += <int64_t>(i + 1) * (i + 1)
+        if charger.is_silent or not is_below(law, i, m):
+            continue
+        n += 1
         for p in range(N_PHASES):
             draws_mA[p] += charger.draw_mA[p]
-    return True
+    return n
 
 
 cdef bint is_below(law_t *law, int32_t i, int32_t m) noexcept nogil:

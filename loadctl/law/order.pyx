@@ -33,21 +33,44 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
         charger.is_admitted = law.is_in[i]
         charger.action_mA = charger.setpoint_mA
         if can_command(law, i):
-            if law.site.mode == MODE_RUN:
-                charger.action_mA = target_mA(law, i, now_ns)
-            else:
-                charger.action_mA = held_mA(law, i, now_ns)
-    if law.site.mode == MODE_RUN:
-        make_room(law)
+            charger.action_mA = target_mA(law, i, now_ns)
+    make_room(law)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if not can_command(law, i):
             continue
+        if law.site.mode != MODE_RUN:
+            keep_to_failsafe(law, i)
         if not charger.is_acknowledged:     # what became of the last one is not known: again
             charger.action = ACTION_TAKE
             explain(charger, NOT_ACKNOWLEDGED)
         elif charger.action_mA < charger.setpoint_mA:
             charger.action = ACTION_TAKE
+
+
+cdef void keep_to_failsafe(law_t *law, int32_t i) noexcept nogil:
+    """Outside RUN: min(last, failsafe), which the proof covers, whatever others may be reserved.
+
+    Only what a meter shows above a limit takes more.
+    """
+    cdef charger_t *charger = &law.chargers[i]
+    cdef int32_t least_mA = min(charger.setpoint_mA, charger.failsafe_mA)
+    if is_above(law, &law.charger_rows[i]):
+        charger.action_mA = min(least_mA, charger.action_mA)
+        return
+    charger.action_mA = least_mA
+    explain(charger, CONTROLLER_MODE)
+
+
+cdef bint is_above(law_t *law, charger_row_t *row) noexcept nogil:
+    """True where a meter above this charger reads more than its circuit may carry."""
+    cdef int32_t k, c = row.circuit
+    while c != NONE:
+        for k in range(row.n_phases):
+            if law.circuits[c].is_above[row.phases[k]]:
+                return True
+        c = law.circuit_rows[c].parent
+    return False
 
 
 cdef bint can_command(law_t *law, int32_t i) noexcept nogil:
@@ -88,29 +111,6 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if charger.setpoint_mA < row.min_mA:
         return 0
     return charger.setpoint_mA
-
-
-cdef int32_t held_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
-    """What charger i may keep while nothing is raised: its failsafe current, less only where a
-    meter stands above its limit."""
-    cdef charger_t *charger = &law.chargers[i]
-    cdef int32_t most_mA = min(charger.setpoint_mA, charger.failsafe_mA)
-    explain(charger, CONTROLLER_MODE)
-    if not charger.has_status:
-        explain(charger, STATUS_UNKNOWN)
-        return most_mA
-    if not charger.is_candidate:
-        explain(charger, why_no_candidate(charger))
-        return 0
-    if most_mA == 0:
-        return 0
-    if not law.is_in[i]:
-        refuse(law, i, now_ns)
-        return 0
-    if charger.share_low_mA < most_mA:
-        explain_share(charger, law.blocked_low_by[i])
-        return charger.share_low_mA
-    return most_mA
 
 
 cdef bint must_come_down(law_t *law, int32_t i) noexcept nogil:
@@ -193,11 +193,12 @@ cdef void order_raises(law_t *law, int64_t now_ns) noexcept nogil:
     """Propose what the ramp allows to those whose share by the held background is higher."""
     cdef charger_t *charger
     cdef int32_t i, to_mA
-    if law.site.mode != MODE_RUN:
-        return
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if not law.is_in[i] or charger.action == ACTION_TAKE:
+            continue
+        if law.site.mode != MODE_RUN:
+            explain(charger, CONTROLLER_MODE)
             continue
         to_mA = raise_mA(law, i, now_ns)
         if to_mA > charger.setpoint_mA:

@@ -8,10 +8,9 @@ cdef enum:
     # IEC 61851-1 table A.5, 0.6 A. What is drawn beyond the setpoint stays in the reserve.
     PILOT_TOLERANCE_mA = 600
 
-cdef void sent(law_t *law, int32_t i, int32_t value_mA, int32_t code, int64_t at_ns) noexcept nogil
-cdef void distrust(charger_t *charger, int32_t able_mA) noexcept nogil
-cdef void raise_ceiling(charger_t *charger, int32_t value_mA) noexcept nogil
 cdef int64_t follow_ns(law_t *law, int32_t i) noexcept nogil
+cdef void raise_ceiling(charger_t *charger, int32_t value_mA) noexcept nogil
+cdef void sent(law_t *law, int32_t i, int32_t value_mA, int32_t code, int64_t at_ns) noexcept nogil
 cdef void unanswered(law_t *law, int32_t i) noexcept nogil
 cdef void answered_probe(law_t *law, int32_t i, int64_t at_ns) noexcept nogil
 cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) noexcept nogil

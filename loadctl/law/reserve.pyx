@@ -19,7 +19,8 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_PHASES, N_SAMPLES, charger_t
 from loadctl.law.tables cimport (
-    CODE_BAD_FRAME, CODE_GOOD, CODE_NEVER, CODE_NO_ANSWER, CODE_NOT_SENT, charger_row_t, law_t,
+    CODE_BAD_FRAME, CODE_GOOD, CODE_NEVER, CODE_NO_ANSWER, CODE_NOT_SENT, CODE_REFUSED,
+    charger_row_t, law_t,
 )
 
 cdef enum:
@@ -50,9 +51,13 @@ cdef void sent(
             charger.was_paused = False
         charger.setpoint_mA = value_mA
         charger.is_acknowledged = True
+        charger.is_refusing = False
     else:
         charger.setpoint_mA = min(before_mA, value_mA)
         charger.is_acknowledged = False
+        if code == CODE_REFUSED and value_mA <= before_mA and not charger.is_refusing:
+            charger.is_refusing = True
+            charger.refused_since_ns = at_ns
     if before_mA == 0 and charger.setpoint_mA > 0:
         charger.on_since_ns = at_ns
     charger.is_unproven = charger.ceiling_mA > charger.setpoint_mA
@@ -72,7 +77,7 @@ cdef void unanswered(law_t *law, int32_t i) noexcept nogil:
 cdef void answered_probe(law_t *law, int32_t i, int64_t at_ns) noexcept nogil:
     """The box is back, at the probe's setpoint; its turn to be raised comes at its own offset."""
     cdef charger_t *charger = &law.chargers[i]
-    if not charger.is_silent or charger.is_starving:
+    if not charger.is_silent:
         return
     charger.is_silent = False
     charger.raise_after_ns = at_ns + law.site.tuning.stagger_ns * (i + 1) // law.n_chargers
@@ -82,22 +87,19 @@ cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) n
     """From here on it may be commanded; its first setpoint is still to be written."""
     cdef charger_t *charger = &law.chargers[i]
     cdef charger_row_t *row = &law.charger_rows[i]
-    if (charger.is_armed and not charger.is_silent) or charger.is_starving:
+    if charger.is_armed and not charger.is_silent:
         return
     raise_ceiling(charger, row.rated_mA)
     charger.is_armed = True
     charger.is_silent = False
     charger.is_overdue = False
+    charger.is_refusing = False
     charger.setpoint_mA = min(setpoint_mA, charger.failsafe_mA) if has_setpoint else 0
     charger.setpoint_mA = charger.setpoint_mA // row.step_mA * row.step_mA
     if charger.setpoint_mA < row.min_mA:
         charger.setpoint_mA = 0
     charger.is_acknowledged = False
     charger.is_unproven = True
-    charger.is_above = False
-    charger.is_reporting_above = False
-    charger.is_refusing = False
-    charger.has_starved = False
 
 
 cdef void disarmed(law_t *law, int32_t i) noexcept nogil:
@@ -157,22 +159,13 @@ cdef void prove_by_time(law_t *law, int64_t now_ns) noexcept nogil:
         charger = &law.chargers[i]
         if not (charger.is_unproven and charger.is_acknowledged and charger.is_armed):
             continue
-        if charger.is_silent or charger.has_seen_above:
+        if charger.is_silent or charger.has_seen_above or is_more_in_force(law, i):
             continue
         if now_ns - charger.acknowledged_at_ns >= 2 * follow_ns(law, i):
             prove(charger)
 
 
-cdef void distrust(charger_t *charger, int32_t able_mA) noexcept nogil:
-    """It should have followed by now and did not: only a proof brings it back."""
-    charger.is_overdue = True
-    raise_ceiling(charger, able_mA)
-
-
 cdef void prove(charger_t *charger) noexcept nogil:
-    if charger.is_reporting_above and charger.is_overdue:
-        return
-    charger.has_starved = False
     charger.ceiling_mA = charger.setpoint_mA
     charger.is_unproven = False
     charger.has_seen_above = False
@@ -198,14 +191,24 @@ cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         charger.reserve_mA = 0
         return
     charger.reserve_mA = max(charger.setpoint_mA, charger.ceiling_mA)
-    if charger.is_reporting_above and charger.is_overdue:
-        charger.reserve_mA = max(charger.reserve_mA, charger.reported_mA)
     if not charger.is_armed:
         charger.reserve_mA = max(charger.reserve_mA, row.rated_mA)
+    if is_more_in_force(law, i):
+        charger.reserve_mA = max(charger.reserve_mA, charger.reported_mA)
     if row.has_measured_current:
         for p in range(N_PHASES):
             draw_between(law, i, now_ns - row.meter_lag_ns, now_ns, p, &low_mA, &high_mA)
             charger.reserve_mA = max(charger.reserve_mA, high_mA)
+
+
+cdef bint is_more_in_force(law_t *law, int32_t i) noexcept nogil:
+    """True when the box says, longer than it may hold a setpoint back, that more is in force."""
+    cdef charger_t *charger = &law.chargers[i]
+    return (
+        charger.has_reported
+        and charger.reported_mA > charger.setpoint_mA
+        and charger.status_at_ns - charger.acknowledged_at_ns > law.charger_rows[i].hold_ns
+    )
 
 
 cdef bint draw_between(

@@ -70,9 +70,9 @@ ctypedef struct charger_row_t:
     int32_t has_measured_current
     int32_t first_member
     int32_t n_members
-    int32_t box                 # first charger at its bus and address: they share a watchdog
-    int64_t hold_ns
+    int32_t box                 # first charger at the same address of the same bus
     int64_t watchdog_ns         # 0: it has none
+    int64_t hold_ns
     int64_t min_change_ns
     int64_t meter_lag_ns        # longest of the meters above it
 
@@ -90,8 +90,8 @@ ctypedef struct law_t:
     circuit_row_t *circuit_rows
     charger_row_t *charger_rows
     int64_t *meter_lags_ns
-    int32_t *meter_phases       # [meter * 3 + phase]: used by a charger below it
-    int32_t voltage_mV
+    int32_t *meter_phases       # bit p: a charger below its circuit uses phase p
+    int64_t voltage_mV
     member_t *members
     int32_t n_live
     int32_t *live               # the limits that any charger counts in

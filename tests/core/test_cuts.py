@@ -84,12 +84,8 @@ def test_excess_that_cars_have_not_followed_yet_is_not_cut_again() -> None:
     assert bench.setpoints_mA == [10000] * 4
 
 
-@pytest.mark.parametrize(("watchdog_ns", "own_mA"), [(None, 6000), (15 * NS_PER_S, 10000)])
-def test_excess_of_one_that_does_not_follow_is_cut_from_the_others_at_once(
-    watchdog_ns: int | None, own_mA: int
-) -> None:
-    """It is held to its minimum, or starved where its watchdog lowers it."""
-    bench = full_bench(100000, 20000, watchdog_ns=watchdog_ns)
+def test_excess_of_one_that_does_not_follow_is_cut_from_the_others_at_once() -> None:
+    bench = full_bench(100000, 20000)
     bench.loads_mA = [60000 + 64000]
     bench.scan()
     bench.draws_mA = [16000, 10000, 10000, 10000]
@@ -97,8 +93,8 @@ def test_excess_of_one_that_does_not_follow_is_cut_from_the_others_at_once(
     bench.run(10)
     assert bench.setpoints_mA == [10000] * 4
     bench.run(2)
-    assert bench.charger(0)["is_overdue"] == 1
-    assert bench.setpoints_mA == [own_mA, 8000, 8000, 8000]
+    assert bench.core.starving() == [0]
+    assert bench.setpoints_mA == [10000, 8000, 8000, 8000]
 
 
 def test_car_that_wakes_between_two_status_reads_causes_no_cut() -> None:

@@ -241,7 +241,7 @@ def test_refused_take_counts_as_sent_and_is_sent_again() -> None:
     one.pause(REFUSED)
     assert (one["setpoint_mA"], one["reserve_mA"]) == (0, 32000)
     assert (one["is_acknowledged"], one["is_silent"]) == (0, 0)
-    one.at_s += FOLLOW_s - 1
+    one.at_s += 5
     one.sample(0, "F")
     assert one["reserve_mA"] == 32000
     one.core.step(one.at_ns)

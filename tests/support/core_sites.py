@@ -6,8 +6,8 @@ a seed names it.
 
 from __future__ import annotations
 
-import dataclasses
 import random
+from dataclasses import replace
 from typing import Any
 
 from loadctl._core import Core
@@ -16,6 +16,7 @@ from loadctl.tables import ChargerRow, CircuitRow, MeterRow, Phases, SiteRow, Ta
 NS_PER_S = 1_000_000_000
 PERIOD_ns = 500_000_000
 VOLTAGE_mV = 230_000
+OWN_ADDRESS = 0  # given by the place in the list
 START, RUN, FAILSAFE, STOP = range(4)
 NEVER, GOOD, NO_ANSWER, BAD_FRAME, REFUSED, NOT_SENT, IMPLAUSIBLE = range(7)
 
@@ -68,8 +69,8 @@ def charger(name: str, circuit_i: int = 0, **changes: Any) -> ChargerRow:
         "has_measured_current": True,
         "hold_ns": 5 * NS_PER_S,
         "min_change_ns": 0,
+        "address": OWN_ADDRESS,
         "watchdog_ns": 15 * NS_PER_S,
-        "address": 0,  # the site gives each its own
         **changes,
     }
     return ChargerRow(
@@ -105,8 +106,8 @@ def site(
         circuits=tuple(circuits),
         meters=tuple(meters or ()),
         chargers=tuple(
-            dataclasses.replace(row, address=row.address or 2 + k)
-            for k, row in enumerate(chargers)
+            replace(row, address=2 + i) if row.address == OWN_ADDRESS else row
+            for i, row in enumerate(chargers)
         ),
         tuning=tuning(**tunings),
         maps={},

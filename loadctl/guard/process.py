@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Sequence
 
 from hw.handover import LOST
+from loadctl.errors import CoreFault
 from loadctl.guard.child import Child, spawn
 from loadctl.guard.feed import Feed
 from loadctl.guard.takeover import BusHolder, Note
@@ -80,6 +81,7 @@ class Guard:
 
     def round(self, now_ns: int) -> None:
         """One look at everything. `now_ns` is the only time that the decisions see."""
+        self._require_threads()
         self.link.guard_beat_once()
         self._tend_ports()
         facts = self._facts()
@@ -96,6 +98,14 @@ class Guard:
                 holder.sync()
         if self.watch.is_healthy(now_ns) and not self._is_stuck(now_ns):
             self.feed.feed(now_ns)
+
+    def _require_threads(self) -> None:
+        """Without the thread of a bus nobody could take it over: better no guard than half of one.
+        The scan then brings its chargers down itself."""
+        for holder in self.holders:
+            if not holder.is_alive:
+                name = self.tables.buses[holder.bus_i].name
+                raise CoreFault(f"guard: the thread of bus {name} has ended, expected it to live")
 
     def _wait(self) -> None:
         """Until the scan ends, a signal comes, or the next round is due."""
@@ -153,7 +163,7 @@ class Guard:
                 for holder in self.holders:
                     holder.park()
             elif what is Do.TOKEN:
-                self.link.give_token(self.watch.generation)
+                self._give_token()
                 self._event(Happening.TOKEN_GIVEN, -1, 0, self.watch.generation, now_ns)
                 self.feed.ready()
             elif what is Do.ASK_STOP:
@@ -161,6 +171,13 @@ class Guard:
                     self._child.send(signal.SIGTERM)
             elif what is Do.END:
                 self._end(now_ns)
+
+    def _give_token(self) -> None:
+        """A new scan judges anew whom it starves; what the last one said must not keep a charger
+        from its failsafe setpoint."""
+        for charger_i in range(len(self.tables.chargers)):
+            self.link.set_starved(charger_i, False)
+        self.link.give_token(self.watch.generation)
 
     def _start(self, now_ns: int) -> None:
         """The ports stand still meanwhile: no descriptor is closed while it is inherited."""

@@ -84,6 +84,7 @@ class BusHolder:
         self._held_lock_fd = -1
         self._next_open_at_ns = 0
         self._order = Order.PARK
+        self._order_lock = threading.Lock()
         self._ticket = self._down_ticket = self._verified_ticket = 0
         self._is_lost = False
         self._wake = threading.Event()
@@ -93,6 +94,11 @@ class BusHolder:
         threading.stack_size(before_bytes)
 
     # the main thread's side
+
+    @property
+    def is_alive(self) -> bool:
+        """A thread that has ended took an error of ours with it."""
+        return self._thread.is_alive()
 
     @property
     def is_down(self) -> bool:
@@ -110,7 +116,8 @@ class BusHolder:
 
     def take(self) -> None:
         """Begin with the failsafe setpoints, from wherever the bus stands."""
-        self._ticket += 1
+        with self._order_lock:
+            self._ticket += 1
         self._tell(Order.TAKE)
 
     def hold(self) -> None:
@@ -149,8 +156,9 @@ class BusHolder:
             box.sync(self._link)
 
     def _tell(self, order: Order) -> None:
-        self.is_parked = False
-        self._order = order
+        with self._order_lock:
+            self.is_parked = False
+            self._order = order
         self._wake.set()
 
     # the thread of the bus
@@ -184,8 +192,7 @@ class BusHolder:
         for box in outlets_apart(by_decrease(self.boxes)):
             self._verify(box)
         self._verified_ticket = ticket
-        if self._order is Order.TAKE and self._ticket == ticket:
-            self._order = Order.HOLD
+        self._follow(Order.TAKE, Order.HOLD, ticket)
 
     def _bring_down(self, box: Box) -> None:
         """Write min(last, failsafe); where the last was never known, what the register holds."""
@@ -265,7 +272,14 @@ class BusHolder:
             if self._order is not Order.PARK:
                 return
             self._write(box)
-        self.is_parked = True
+        with self._order_lock:
+            self.is_parked = self._order is Order.PARK
+
+    def _follow(self, before: Order, after: Order, ticket: int) -> None:
+        """Go on by itself, unless another order has come meanwhile."""
+        with self._order_lock:
+            if self._order is before and self._ticket == ticket:
+                self._order = after
 
     def _due_at_ns(self, box: Box) -> int:
         """Half of a third of the watchdog's time is left for the bus to find room."""
@@ -330,8 +344,7 @@ class BusHolder:
             self.n_opened += 1
         self._is_lost = False
         self._note(Happening.PORT_BACK, self.bus_i, 0, 0)
-        if self._order is Order.HOLD:
-            self._order = Order.TAKE
+        self._follow(Order.HOLD, Order.TAKE, self._ticket)
 
     def _line_of(self, port: OpenPort) -> RawLine | None:
         if port.data_fd < 0:

@@ -126,6 +126,7 @@ class Field:
     def take_over(self) -> None:
         """Begin with what is known from before this process: setpoints, and latched alarms."""
         for station in self.chargers:
+            self.guarded.set_starved(station.index, False)  # this core has starved nobody yet
             told_mA = self.guarded.told_mA(station.index)
             if told_mA is not None and not station.row.is_isolated:
                 station.sent_mA = told_mA

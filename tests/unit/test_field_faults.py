@@ -223,6 +223,13 @@ def test_field_outlets_at_one_address_starve_together_and_the_core_is_told(
     assert (1, Code.NO_ANSWER) not in core.answers
 
 
+def test_field_starve_of_the_scan_before_is_over_for_the_guard_too(tmp_path: Path) -> None:
+    guarded = FakeGuarded()
+    guarded.starved = {0, 1}
+    VirtualRig(sim_sites.metered_site(2), Scenario(), tmp_path, guarded).pass_one()
+    assert guarded.starved == set()
+
+
 # failsafe currents, backgrounds above the declared
 
 

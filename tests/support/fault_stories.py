@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hw.sim.fault import KINDS, Fault, names_of, who_kind
+from hw.sim.meter import METER_ILLS
 from hw.sim.outlet import Visit
 from hw.sim.plant import Sample
 from hw.sim.scenario import Load, Scenario
@@ -157,9 +158,18 @@ def _visit(charger: ChargerRow, dice: random.Random, at_ns: int, leave_ns: int |
 def _faults(
     tables: Tables, dice: random.Random, until_ns: int, kinds: tuple[str, ...]
 ) -> Iterator[Fault]:
+    """Faults overlap, but a meter does not show two wrong things at once: one that freezes while
+    its values are implausible brings, when that is over, old values that were never seen before.
+    """
     at_s = 40
+    wrong_until_ns: dict[str, int] = {}  # by meter
     while (at_s + LONGEST_s) * NS_PER_S < until_ns:
-        yield random_fault(tables, dice, at_s * NS_PER_S, dice.choice(kinds))
+        fault = random_fault(tables, dice, at_s * NS_PER_S, dice.choice(kinds))
+        is_wrong = fault.kind in METER_ILLS
+        if not is_wrong or wrong_until_ns.get(fault.who, 0) < fault.at_ns:
+            yield fault
+            if is_wrong:
+                wrong_until_ns[fault.who] = fault.at_ns + (fault.for_ns or 0)
         at_s += dice.randint(1, 2 * PAUSE_s)
 
 

@@ -292,6 +292,42 @@ def test_sim_command_prints_its_ports_and_ends_when_told(tmp_path: Path, number:
     assert not port.parent.exists()
 
 
+FAULTS_TOML = """
+[[fault]]
+kind = "silence"
+who = "charger.bay1"
+at_s = 0
+"""
+
+
+def test_sim_command_plays_the_faults_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(SITE_TOML)
+    (tmp_path / "faults.toml").write_text(FAULTS_TOML)
+    command = [sys.executable, "-P", "-m", "loadctl", "sim", str(tmp_path / "site.toml")]
+    options = ["--for", "1s", "--json", "--faults", str(tmp_path / "faults.toml")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, *options], capture_output=True, env=environment, text=True, check=True
+    )
+    (fault,) = json.loads(done.stdout.splitlines()[-1])["faults"]
+    assert (fault["who"], fault["fault"], fault["is_on"]) == ("charger.bay1", "silence", True)
+
+
+def test_sim_command_refuses_a_file_of_faults_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(SITE_TOML)
+    (tmp_path / "faults.toml").write_text(FAULTS_TOML.replace("silence", "sillence"))
+    command = [sys.executable, "-P", "-m", "loadctl", "sim", str(tmp_path / "site.toml")]
+    done = subprocess.run(
+        [*command, "--faults", str(tmp_path / "faults.toml")],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+    said = f'{tmp_path}/faults.toml: fault[1].kind: "sillence" is not known here; '
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == said + "the nearest is silence\n"
+
+
 def real_bus(site: SimSite) -> Bus:
     bus = Bus("one", site.ports["one"], LINE, late_ns=S)
     bus.open()

@@ -200,8 +200,7 @@ class Guard:
         self._event(Happening.SCAN_STARTED, -1, self._child.pid, generation, now_ns)
 
     def _kill(self, now_ns: int) -> None:
-        """Take its right to the buses back first: it may not die at once."""
-        self.link.take_token()
+        """It may not die at once: the buses are taken over all the same."""
         child = self._child
         if child is None:
             return

@@ -186,6 +186,9 @@ def test_rounds_scan_that_cannot_even_be_started_is_held_and_tried_again(rig: Ri
     rig.round(5 * NS_PER_S)
     rig.round()
     assert len(rig.children) == 2
+    rig.link.ready(rig.watch.generation)
+    rig.round()
+    assert rig.holder.log[-1] == "park"
 
 
 def test_rounds_bus_whose_thread_has_ended_ends_the_guard(rig: Rig) -> None:

@@ -100,6 +100,27 @@ def test_realtime_latency_request_stays_open_and_asks_for_zero(
     assert path.read_bytes() == bytes(4)
 
 
+@pytest.mark.parametrize(("scan", "guard"), [(40, 50), (0, 0), (1, 11), (95, 99), (98, 99)])
+def test_realtime_guard_stands_above_the_scan_where_the_scan_is_asked_to_be_fifo(
+    scan: int, guard: int
+) -> None:
+    assert realtime.guard_priority(scan) == guard
+
+
+def test_realtime_reset_on_fork_is_asked_for_at_the_same_priority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def note(pid: int, policy: int, param: os.sched_param) -> None:
+        asked.append((pid, policy, param.sched_priority))
+
+    monkeypatch.setattr(os, "sched_setscheduler", note)
+    assert realtime.reset_on_fork(0) == (NOT_ASKED, 0)
+    assert realtime.reset_on_fork(50) == (APPLIED, 0)
+    assert asked == [(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, 50)]
+
+
 @pytest.mark.parametrize(
     ("caps", "limits", "may"),
     [

@@ -266,6 +266,7 @@ def outcome(played: Play, report: dict[str, Any]) -> dict[str, Any]:
         "acts": [
             {
                 "at_s": round((act.at_ns - played.start_ns) / NS_PER_S, 1),
+                "at_ns": act.at_ns,  # CLOCK_MONOTONIC, as the logs of the simulator
                 "key": act.key,
                 "did": act.said.did,
                 "expect": act.said.expect,

@@ -4,7 +4,6 @@ import io
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +11,21 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from hw.sim.scenario import Scenario
 from loadctl import runtime
-from loadctl import tables as plain_tables
 from loadctl.cli import live
 from loadctl.cli.columns import ASCII_GLYPHS, Glyphs
 from loadctl.cli.main import cli
 from loadctl.cli.top import Watch
 from loadctl.errors import NotRunning
 from loadctl.runtime import SiteDir
-from tests.support import sim_sites
-from tests.support.scan_rig import S_ns, VirtualRig
+from tests.support.scan_rig import S_ns
 from tests.support.screens import plain
-
-
-class Site:
-    """A site that runs: its lock is held, its image can be published when wanted."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.start()
-        self.rig = VirtualRig(sim_sites.metered_site(2), Scenario(), self.site_dir.path)
-        self.rig.run_for(5 * S_ns)
-        named = replace(self.rig.tables.site, name="rig")
-        tables = replace(self.rig.tables, site=named)
-        self.site_dir.tables.write_text(plain_tables.dump(tables))
-        self.publish()
-
-    def publish(self) -> int:
-        now_ns = time.monotonic_ns()
-        self.rig.image.publish(now_ns)
-        return now_ns
-
-    def start(self) -> None:
-        self.site_dir, self.lock_fd = runtime.claim(self.folder, "rig")
-
-    def end(self) -> None:
-        if self.lock_fd >= 0:
-            os.close(self.lock_fd)
-        self.lock_fd = -1
+from tests.support.watched_site import WatchedSite
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    found = Site(tmp_path)
+def site(tmp_path: Path) -> Iterator[WatchedSite]:
+    found = WatchedSite(tmp_path)
     yield found
     found.end()
 
@@ -71,14 +41,14 @@ def test_top_without_a_site_ends_with_code_five_and_one_line(tmp_path: Path) -> 
     assert done.output == ""
 
 
-def test_top_of_a_site_that_has_ended_points_to_status(site: Site) -> None:
+def test_top_of_a_site_that_has_ended_points_to_status(site: WatchedSite) -> None:
     site.end()
     done = top(site.folder, "--site", "rig")
     assert isinstance(done.exception, NotRunning)
     assert str(done.exception) == "rig: not running; see `loadctl status`"
 
 
-def test_top_into_a_pipe_prints_the_last_screen_at_its_end(site: Site) -> None:
+def test_top_into_a_pipe_prints_the_last_screen_at_its_end(site: WatchedSite) -> None:
     done = top(site.folder, "--for", "0.1s")
     assert (done.exit_code, done.exception) == (0, None)
     assert done.output.startswith(" RUN   rig")
@@ -86,7 +56,7 @@ def test_top_into_a_pipe_prints_the_last_screen_at_its_end(site: Site) -> None:
     assert "q quit" not in done.output
 
 
-def test_watch_of_a_site_that_ends_says_so_and_goes_on(site: Site) -> None:
+def test_watch_of_a_site_that_ends_says_so_and_goes_on(site: WatchedSite) -> None:
     watch = Watch(site.site_dir)
     now_ns = site.publish()
     assert watch.look(now_ns)["is_running"] is True
@@ -98,7 +68,9 @@ def test_watch_of_a_site_that_ends_says_so_and_goes_on(site: Site) -> None:
     assert found["age_ms"] > 2900
 
 
-def test_watch_of_a_site_whose_files_vanish_keeps_the_last_status_with_its_age(site: Site) -> None:
+def test_watch_of_a_site_whose_files_vanish_keeps_the_last_status(
+    site: WatchedSite,
+) -> None:
     watch = Watch(site.site_dir)
     now_ns = site.publish()
     watch.look(now_ns)
@@ -118,7 +90,7 @@ def test_watch_of_a_site_that_has_published_nothing_yet_is_one_line(tmp_path: Pa
 
 
 def test_watch_asks_for_the_lock_only_when_the_image_is_old_and_once_a_second(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: WatchedSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[SiteDir] = []
     monkeypatch.setattr(SiteDir, "is_locked", lambda self: asked.append(self) or True)

@@ -192,14 +192,7 @@ class ChargerDevice(ModbusDevice):
         checked = [(register, part, self._checked(register, part)) for register, part in parts]
         for register, part, value in checked:
             connector.image.store(register, part)
-            self._show_elsewhere(connector, register, part)
             self._obey(connector, register, value, now_ns)
-
-    def _show_elsewhere(self, connector: _Connector, register: Register, data: bytes) -> None:
-        """Some boxes show watchdog or fallback in another register than it is written to."""
-        for part in (self.map.watchdog, self.map.fallback):
-            if part is not None and part.register == register and part.read_back is not None:
-                connector.image.put(part.read_back, decode_raw(register, data))
 
     def _parts(self, address: int, data: bytes) -> tuple[_Connector, list[tuple[Register, bytes]]]:
         for connector in self._connectors[:-1]:
@@ -244,12 +237,16 @@ class ChargerDevice(ModbusDevice):
         elif register == self._setpoint.register:
             outlet.advance(now_ns)
             before_mA, written_mA = outlet.in_force_mA, outlet.setpoint_mA
+            told_mA = outlet.told_mA
             setpoint_mA = _milli(value)
             outlet.write_setpoint(setpoint_mA, now_ns)
             self._feed(FED_BY_WRITES, [connector], now_ns)
             self._feed(FED_BY_ANY, [connector], now_ns)
             self._plant.publish(connector.charger_i)
-            self._judge.setpoint(connector.charger_i, before_mA, written_mA, setpoint_mA, now_ns)
+            is_repeat = told_mA != written_mA and setpoint_mA <= told_mA
+            self._judge.setpoint(
+                connector.charger_i, before_mA, written_mA, setpoint_mA, now_ns, is_repeat
+            )
         elif ignores_all:
             return
         elif watchdog is not None and register == watchdog.register:

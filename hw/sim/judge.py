@@ -75,12 +75,19 @@ class Judge:
         self.board.slots[self.board.charger(charger_i) + 5] += 1
 
     def setpoint(
-        self, charger_i: int, before_mA: int, written_mA: int, setpoint_mA: int, now_ns: int
+        self,
+        charger_i: int,
+        before_mA: int,
+        written_mA: int,
+        setpoint_mA: int,
+        now_ns: int,
+        is_repeat: bool = False,
     ) -> bool:
         """Judge a setpoint frame that has just taken effect; True: it raised and had room.
 
         `before_mA` was in force until now, `written_mA` is the setpoint written before this one:
-        after an expiry of the watchdog the two differ.
+        after an expiry of the watchdog the two differ. `is_repeat`: for the master it is no raise,
+        as that much was acknowledged before and not obeyed.
         """
         slots = self.board.slots
         slots[self.board.charger(charger_i) + 5] += 1
@@ -102,7 +109,7 @@ class Judge:
             return True
         slots[self._bus_at + 7] += 1
         context = self._context(charger_i, now_ns)
-        is_lie = bool(context["liars_mA"]) and not self._found(charger_i, now_ns, believes=True)
+        is_lie = is_repeat or not self._found(charger_i, now_ns, believes=True)
         violation = {**frame, "misfits": found, **context, "rests_on_lies": is_lie}
         self._note_frame({"kind": "violation", **violation})
         if len(self.violations) < MOST_KEPT:

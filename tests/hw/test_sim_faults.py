@@ -14,7 +14,7 @@ from hw.wire import Code, Exchange, Patience, Reply
 from loadctl.errors import ConfigError
 from loadctl.units import NS_PER_MS as MS
 from loadctl.units import NS_PER_S as S
-from tests.support.builders import make_bus, make_charger, make_tables
+from tests.support.builders import make_bus, make_charger, make_tables, with_map_changes
 from tests.support.sim_sites import metered_site
 
 PATIENCE = Patience(10 * MS, 80 * MS, 0, False)
@@ -259,8 +259,61 @@ def test_rebooted_charger_offers_what_it_was_given_for_power_on() -> None:
     (reply,) = bench.ask(SETPOINT)
     assert reply.payload.hex() == "0082" + "0009" + "0046"
     assert (bench.outlet().draw_mA, bench.outlet().could_mA()) == (13_000, 13_000)
+    bench.at(2 + 8.5)
+    assert bench.outlet().in_force_mA == 13_000
     bench.at(2 + 9.5)
     assert bench.outlet().in_force_mA == 7_000  # its own watchdog, counted from power-on
+
+
+def test_watchdog_of_a_charger_without_power_does_not_run() -> None:
+    bench = Bench()
+    bench.virtual.inject(Fault("reboot", "charger.bay1", for_ns=60 * S, setpoint_mA=13_000))
+    bench.at(50)
+    assert bench.codes(STATUS) == [NO_ANSWER]
+    bench.at(61)
+    bench.codes(STATUS)
+    assert bench.outlet().in_force_mA == 13_000
+
+
+def test_rebooted_charger_has_its_other_settings_from_the_factory_too() -> None:
+    chargers = [make_charger("bay1", model="obo-ion", address=11)]
+    virtual = VirtualSite(make_tables(meters=[], chargers=chargers), Scenario())
+    read = Exchange(11, 3, 5, 1)
+
+    def enable() -> str:
+        virtual.wires[0].new_scan()
+        return virtual.wires[0].transact(read, PATIENCE, 10 * S).payload.hex()
+
+    patience = Patience(50 * MS, 120 * MS, 0, False)
+    assert virtual.wires[0].transact(Exchange(11, 6, 5, 1, bytes(2)), patience, S).code is GOOD
+    assert enable() == "0000"
+    virtual.inject(Fault("reboot", "charger.bay1"))
+    assert enable() == "0001"
+
+
+def test_only_the_outlet_that_is_named_ignores_its_setpoints() -> None:
+    tables = make_tables(
+        meters=[],
+        chargers=[
+            make_charger("left", address=11, connector=1),
+            make_charger("right", address=11, connector=2),
+        ],
+    )
+    connectors = {"count": 2, "stride": 200, "confidence": "H"}
+    tables = with_map_changes(tables, "reference-charger", "connectors", **connectors)
+    virtual = VirtualSite(tables, Scenario(faults=(Fault("ignore", "charger.right"),)))
+    for register in (100, 300):
+        exchange = Exchange(11, 6, register, 1, (90).to_bytes(2, "big"))
+        assert virtual.wires[0].transact(exchange, PATIENCE, S).code is GOOD
+    outlets = virtual.plant.outlets
+    assert [outlets[i].setpoint_mA for i in range(2)] == [9_000, 0]
+
+
+def test_babbler_is_quiet_when_it_is_over() -> None:
+    bench = Bench(Fault("babble", "bus.one", for_ns=S, every_ns=100 * MS))
+    bench.codes(STATUS)
+    times_ns = [at_ns for at_ns, _ in bench.virtual.lines[0].troubles.bursts(250 * MS, 9 * S)]
+    assert times_ns == [k * 100 * MS for k in range(3, 10)]
 
 
 def test_reboot_without_a_time_misses_no_message() -> None:
@@ -369,6 +422,24 @@ def test_violation_says_whether_it_rests_on_lies(other_A: int, is_lie: bool) -> 
     (violation,) = bench.virtual.violations()
     assert (violation["charger"], violation["liars_mA"]) == ("bay2", {"bay1": 0})
     assert violation["rests_on_lies"] is is_lie
+
+
+@pytest.mark.parametrize(("again_A", "is_lie"), [(21, True), (22, False)])
+def test_raise_that_was_ignored_before_is_none_for_the_master(again_A: int, is_lie: bool) -> None:
+    bench = Bench()  # background 12 A of 32 A on L3
+    bench.codes(METER, write(6))
+    bench.virtual.inject(Fault("ignore", "charger.bay1"))
+    bench.codes(write(21))
+    bench.virtual.clear("charger.bay1")
+    bench.codes(write(again_A))
+    (violation,) = bench.virtual.violations()
+    assert violation["rests_on_lies"] is is_lie
+
+
+def test_spoiled_reply_of_the_meter_is_not_what_the_judge_goes_by() -> None:
+    bench = Bench(Fault("crc", "meter.grid"))
+    bench.codes(METER)
+    assert bench.virtual.report()["meters"]["grid"] == {"asked": 1, "answered": 0}
 
 
 def test_ignored_raise_is_counted_as_written_and_not_judged() -> None:
@@ -493,3 +564,4 @@ def test_fault_strikes_only_its_own_bus_and_all_outlets_of_a_box() -> None:
     virtual = VirtualSite(tables, Scenario(faults=faults))
     codes = [wire.transact(write(9), PATIENCE, S).code for wire in virtual.wires]
     assert codes == [Code.REFUSED, BAD_FRAME]
+    assert len(virtual.faults) == 2

@@ -18,7 +18,7 @@ from loadctl.units import PHASE_NAMES
 NEARLY_FULL = 0.9
 BAR_LEAST_CELLS, BAR_MOST_CELLS = 8, 40
 STATE_WORDS = {"A": "no car", "B": "plugged", "C": "charging", "D": "charging"}
-GOOD, NO_VALUE = "good", "no value yet"
+GOOD = "good"
 
 Row = dict[str, Any]
 
@@ -53,10 +53,9 @@ def _circuit_table(
     columns = [
         Column("circuit"),
         Column(""),
-        Column(legend, rank=2, least=BAR_LEAST_CELLS, most=BAR_MOST_CELLS),
+        Column(legend, rank=1, least=BAR_LEAST_CELLS, most=BAR_MOST_CELLS),
         Column("at most A", is_right=True),
         Column("limit", is_right=True),
-        Column("", rank=1),
     ]
     cells: list[list[Cell]] = []
     last = ""
@@ -70,7 +69,6 @@ def _circuit_table(
                 _bar_of(circuit, p, glyphs),
                 Text(f"{most_A:.1f}", "red" if is_over(circuit, p) else ""),
                 Text(f"{circuit['limit_A'][p]:g}"),
-                Text(str(circuit.get("alarm") or "") if name != last else "", "bold red"),
             ]
         )
         last = name
@@ -147,7 +145,7 @@ def _device_lines(status: Status) -> list[tuple[bool, Text]]:
 
 
 def meter_line(name: str, meter: Row) -> tuple[bool, Text]:
-    quality = meter_quality(meter)
+    quality = str(meter["quality"])
     is_well = quality == GOOD
     line = Text(f" meter {name}  ")
     if meter["current_A"] is not None:
@@ -156,10 +154,6 @@ def meter_line(name: str, meter: Row) -> tuple[bool, Text]:
     if meter["age_ms"] is not None:
         line.append(f", {meter['age_ms'] / 1000:.1f} s old")
     return is_well, line
-
-
-def meter_quality(meter: Row) -> str:
-    return str(meter.get("quality") or (GOOD if meter["current_A"] is not None else NO_VALUE))
 
 
 def bus_line(name: str, bus: Row, scan: Row) -> tuple[bool, Text]:
@@ -218,7 +212,7 @@ def _words(words: str, style: str) -> Any:
 
 def state_of(charger: Row) -> tuple[str, str]:
     """What keeps it from being served comes before what its car does."""
-    if charger.get("is_starved"):
+    if charger["is_starved"]:
         return "starved", "bold red"
     if charger["is_silent"]:
         return "silent", "bold red"

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from loadctl.cli.acts import KEYS, Said
 from loadctl.cli.params import DURATION_ns
-from loadctl.cli.rows import meter_quality, state_of
+from loadctl.cli.rows import state_of
 from loadctl.status import Status
 from loadctl.units import NS_PER_S
 
@@ -91,8 +91,7 @@ def facts_of(status: Status) -> dict[str, tuple[str, str]]:
     if guard["state"] == "stable":
         facts["guard"] = ("stable", "guard waits")
     for name, meter in status["meters"].items():
-        quality = meter_quality(meter)
-        facts[f"meter {name}"] = (quality, f"{name} {quality}")
+        facts[f"meter {name}"] = (meter["quality"], f"{name} {meter['quality']}")
     for name, bus in status["buses"].items():
         state = "open" if bus["is_open"] else "lost"
         facts[f"bus {name}"] = (state, f"{name} port {state}")

@@ -49,7 +49,7 @@ def screen(
     """At most `height` lines of at most `width` cells; `footer` is never left out."""
     glyphs = glyphs or Glyphs()
     answers, timing = _answers(status)
-    top = [headline(status, width, glyphs), *answers]
+    top = [headline(status, width, glyphs), *alarm_lines(status), *answers]
     room = max(height - len(top) - len(footer), 0)
     body = _stack(_blocks(status, width, glyphs, timing), room)
     lines = [*top, *body][: max(height - len(footer), 0)]
@@ -60,7 +60,8 @@ def details(status: Status, width: int, glyphs: Glyphs | None = None) -> list[Te
     """All of it but the answers, for a page that may be as long as it likes."""
     glyphs = glyphs or Glyphs()
     body = _stack(_blocks(status, width, glyphs, []), UNLIMITED_LINES)
-    return [cut(line, width, glyphs) for line in (headline(status, width, glyphs), *body)]
+    top = [headline(status, width, glyphs), *alarm_lines(status)]
+    return [cut(line, width, glyphs) for line in (*top, *body)]
 
 
 def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> list[Block]:
@@ -114,6 +115,12 @@ def headline(status: Status, width: int, glyphs: Glyphs) -> Text:
     line = cut(line, width - len(age), glyphs)
     line.append(" " * (width - line.cell_len - len(age)))
     return line.append(age, "bold red" if status["is_stale"] else "dim")
+
+
+def alarm_lines(status: Status) -> list[Text]:
+    """What stays wrong until somebody has looked at it: before everything else."""
+    alarms = {name: circuit["alarm"] for name, circuit in status["circuits"].items()}
+    return [Text(f" ALARM {name}: {words}", "bold red") for name, words in alarms.items() if words]
 
 
 def _answers(status: Status) -> tuple[list[Text], list[Text]]:

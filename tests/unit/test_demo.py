@@ -214,14 +214,15 @@ def test_story_before_any_key_shows_the_keys() -> None:
 
 def test_story_tells_what_was_done_expected_and_seen_with_its_times() -> None:
     story = Story()
-    story.look(screens.status(), 0)
+    before = screens.guard(takeovers=1, last_takeover_ms=99.0)
+    story.look(screens.status(guard=before), 0)
     story.begin("k", Said("killed the scan", "failsafe"), 10 * NS_PER_S)
     assert lines(story, 10)[3] == "     seen  nothing yet"
-    taking = screens.guard(state="takeover", takeovers=1)
+    taking = screens.guard(state="takeover", takeovers=2, last_takeover_ms=99.0)
     story.look(screens.status(mode="failsafe", guard=taking), 10_200_000_000)
-    holding = screens.guard(state="holding", takeovers=1, last_takeover_ms=163.5)
+    holding = screens.guard(state="holding", takeovers=2, last_takeover_ms=163.5)
     story.look(screens.status(mode="failsafe", guard=holding), 10_500_000_000)
-    running = screens.guard(takeovers=1, last_takeover_ms=163.5)
+    running = screens.guard(takeovers=2, last_takeover_ms=163.5)
     story.look(screens.status(mode="start", guard=running), 11_000_000_000)
     story.look(screens.status(guard=running), 15_300_000_000)
     assert lines(story, 16)[1:] == [

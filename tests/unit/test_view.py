@@ -98,6 +98,11 @@ def test_circuits_in_a_low_terminal_show_their_fullest_phase() -> None:
     assert rest.endswith("the fullest at 60 %")
 
 
+def test_screen_gives_no_line_to_a_part_that_cannot_use_it() -> None:
+    assert len(drawn(screens.status(), 80, 18)) == 18
+    assert len(drawn(screens.status(), 80, 23)) == 23
+
+
 def test_screen_with_room_has_air_and_the_timing() -> None:
     lines = drawn(screens.status(), 120, 40)
     assert lines.count("") == 5
@@ -191,10 +196,21 @@ def test_devices_that_are_not_well_come_first_where_room_is_short() -> None:
     assert " 10 meters and buses, 2 of them not well" in drawn(found, 80, 12)
 
 
-def test_meter_without_any_value_says_so() -> None:
+def test_meter_without_any_value_says_why() -> None:
     found = screens.status()
-    found["meters"]["grid"] = screens.meter(current_A=None, age_ms=None, quality="")
-    assert " meter grid  no value yet" in drawn(found)
+    found["meters"]["grid"] = screens.meter(current_A=None, age_ms=None, quality="silent")
+    assert [line for line in drawn(found) if line.startswith(" meter grid  silent")]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_alarm_of_a_circuit_stands_before_everything_else(width: int) -> None:
+    found = screens.status()
+    words = "background of 30 A seen on L1, 4 A above the declared"
+    found["circuits"]["main"]["alarm"] = words
+    lines = drawn(found, width)
+    assert lines[1].startswith(" ALARM main: background of 30 A")
+    assert (lines[1] == f" ALARM main: {words}") is (width >= 80)
+    assert len(lines) == 24 or width == 120
 
 
 def test_bus_with_silent_chargers_counts_them() -> None:

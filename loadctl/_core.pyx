@@ -16,8 +16,8 @@ from loadctl.law.configure cimport begin_block, configure, fill_tuning
 from loadctl.law.estimate cimport estimate, estimate_rigorous, estimate_settled
 from loadctl.law.judge cimport judge_gives, mark_looks, order_probes, probe_mA
 from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t, meter_t, site_t
-from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, take_off_fixed
-from loadctl.law.meters cimport count_read, judge_meters
+from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, open_caps, take_off_fixed
+from loadctl.law.meters cimport count_read, has_right_voltages, judge_meters
 from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
     settle_grants, sum_up,
@@ -59,7 +59,10 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     note_backgrounds(law)
     set_failsafe_targets(law)
     fill_caps(law)
-    take_off_fixed(law)
+    if law.site.mode == MODE_RUN:
+        take_off_fixed(law)
+    else:
+        open_caps(law)
     cut_by_meters(law, now_ns)
     admit(law, now_ns)
     share(law, law.cap_low_mA)
@@ -194,6 +197,7 @@ cdef class Core:
         """Take in a meter's values, or that there are none, for the scan that steps next."""
         cdef meter_t *meter
         cdef bint is_same = True, is_flicker = False
+        cdef int32_t volts_mV[3]
         cdef int32_t p
         self._attached()
         if not 0 <= meter_i < self.law.n_meters:
@@ -203,6 +207,13 @@ cdef class Core:
         meter.code = CODE_IMPLAUSIBLE if code == CODE_GOOD and current_mA is None else code
         if meter.code != CODE_GOOD:
             return
+        if voltage_mV is not None:
+            for p in range(N_PHASES):
+                volts_mV[p] = voltage_mV[p]
+            if not has_right_voltages(&self.law, meter_i, volts_mV):
+                meter.code = CODE_IMPLAUSIBLE
+                meter.n_implausible += 1
+                return
         if meter.has_value:
             for p in range(N_PHASES):
                 if voltage_mV is not None and voltage_mV[p] != meter.voltage_mV[p]:

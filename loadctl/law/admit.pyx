@@ -92,7 +92,7 @@ cdef bint keeps_place(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
 cdef void consider(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef charger_t *charger = &law.chargers[i]
     cdef int64_t min_mA = law.charger_rows[i].min_mA
-    if not charger.is_candidate:
+    if not charger.is_candidate or law.most_mA[i] < min_mA:
         return
     law.refused_by[i] = fullest(law, law.cap_low_mA, i, min_mA)
     if law.refused_by[i] == NONE and charger.setpoint_mA == 0:

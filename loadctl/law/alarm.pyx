@@ -22,7 +22,7 @@ cdef void latch(law_t *law, int32_t c, int32_t p, int32_t seen_mA) noexcept nogi
 
 
 cdef void note_backgrounds(law_t *law) noexcept nogil:
-    """Latch what has stayed above the declared background. A charger in doubt explains anything."""
+    """Latch what has stayed above the declared background, whatever chargers in doubt may take."""
     cdef circuit_t *circuit
     cdef int32_t c, p, k, lowest_mA
     for c in range(law.n_circuits):
@@ -33,20 +33,28 @@ cdef void note_backgrounds(law_t *law) noexcept nogil:
             lowest_mA = circuit.dip_mA[p]
             for k in range(1, N_DIPS):
                 lowest_mA = min(lowest_mA, circuit.dip_mA[k * N_PHASES + p])
-            if lowest_mA > worst_background_mA(law, c, p) and are_all_well(law, c):
-                latch(law, c, p, lowest_mA)
+            if lowest_mA > worst_background_mA(law, c, p):
+                lowest_mA -= doubt_mA(law, c, p)
+                if lowest_mA > worst_background_mA(law, c, p):
+                    latch(law, c, p, lowest_mA)
 
 
-cdef bint are_all_well(law_t *law, int32_t c) noexcept nogil:
+cdef int32_t doubt_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
+    """What chargers may take beyond their reserves: one in doubt all that it is rated for."""
+    cdef charger_row_t *row
     cdef charger_t *charger
-    cdef int32_t i
+    cdef int32_t i, k, sum_mA = 0
     for i in range(law.n_chargers):
+        row = &law.charger_rows[i]
         charger = &law.chargers[i]
-        if law.charger_rows[i].is_isolated or not is_under(law, i, c):
+        if row.is_isolated or not is_under(law, i, c):
             continue
-        if not charger.is_armed or charger.is_silent or charger.is_overdue:
-            return False
-    return True
+        if charger.is_armed and not charger.is_silent and not charger.is_overdue:
+            continue
+        for k in range(row.n_phases):
+            if row.phases[k] == p:
+                sum_mA += max(0, row.rated_mA - charger.reserve_mA)
+    return sum_mA
 
 
 cdef bint is_under(law_t *law, int32_t i, int32_t circuit) noexcept nogil:
@@ -70,8 +78,7 @@ cdef void set_failsafe_targets(law_t *law) noexcept nogil:
         return
     clear(law, law.used_mA)
     for i in range(law.n_chargers):
-        if not law.charger_rows[i].is_isolated:
-            add_to(law, law.used_mA, i, law.chargers[i].failsafe_mA)
+        add_to(law, law.used_mA, i, standing_mA(&law.charger_rows[i]))
     for k in range(law.n_live):
         if law.live[k] % N_KINDS < N_LOAD_KINDS:
             make_hold(law, law.live[k])
@@ -95,9 +102,21 @@ cdef void make_hold(law_t *law, int32_t limit_i) noexcept nogil:
             i = law.by_rank[k]
             if law.used_mA[limit_i] <= room_mA:
                 return
-            if law.charger_rows[i].never_pause == is_last_resort and counts_in(law, i, limit_i):
-                add_to(law, law.used_mA, i, -<int64_t>law.chargers[i].failsafe_mA)
+            if law.charger_rows[i].never_pause != is_last_resort or not counts_in(law, i, limit_i):
+                continue
+            if law.chargers[i].failsafe_mA > 0:
+                add_to(law, law.used_mA, i, -<int64_t>standing_mA(&law.charger_rows[i]))
                 law.chargers[i].failsafe_mA = 0
+
+
+cdef int32_t standing_mA(charger_row_t *row) noexcept nogil:
+    """What the proof counts for a charger. One brought down to 0 counts 0, as long as it is written
+    to: what it falls to when nobody writes is not ours to change."""
+    if row.is_isolated:
+        return 0
+    if row.watchdog_ns == 0:
+        return row.rated_mA
+    return max(row.failsafe_mA, row.fallback_mA)
 
 
 cdef bint counts_in(law_t *law, int32_t i, int32_t limit_i) noexcept nogil:

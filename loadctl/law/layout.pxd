@@ -101,6 +101,8 @@ ctypedef struct meter_t:
     int32_t n_based             # chargers that base_mA is the sum of
     int32_t base_mA[3]          # draws below when it had been the same for a while
     int32_t differs
+    int32_t is_frozen           # seen to stand still; until a value changes
+    int32_t n_implausible       # readings with voltages that cannot be
 
 ctypedef struct charger_t:
     int64_t status_at_ns        # of the last good status block
@@ -113,6 +115,7 @@ ctypedef struct charger_t:
     int64_t off_since_ns        # valid when was_paused
     int64_t fits_since_ns       # valid when has_fitted
     int64_t refused_since_ns    # valid when is_refusing
+    int64_t above_since_ns      # valid when is_above: it should have followed from then on
     int64_t starve_until_ns     # valid when is_starving
     int32_t sample_mA[24]       # [slot * 3 + grid phase]
     int32_t draw_mA[3]          # newest sample, by grid phase
@@ -152,4 +155,6 @@ ctypedef struct charger_t:
     int32_t is_refusing         # the last decrease was refused
     int32_t is_starving          # no message may go there: its own fallback is to act
     int32_t n_starves
+    int32_t is_above            # the newest sample is above a setpoint that it acknowledged
+    int32_t above_mA            # valid when is_above: that setpoint
     int32_t failsafe_mA         # failsafe target now: its own, or 0 where the proof needs it

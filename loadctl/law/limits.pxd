@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t
 from loadctl.law.tables cimport law_t
 
 cdef void fill_caps(law_t *law) noexcept nogil
+cdef void open_caps(law_t *law) noexcept nogil
 cdef void take_off_fixed(law_t *law) noexcept nogil
 cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil
 cdef void lift_to_minima(law_t *law) noexcept nogil

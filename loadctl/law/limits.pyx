@@ -10,9 +10,13 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.estimate cimport SOURCE_METER, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
+from loadctl.law.reserve cimport follow_ns
 from loadctl.law.tables cimport (
     KIND_POWER, N_LOAD_KINDS, charger_row_t, circuit_row_t, law_t, member_t,
 )
+
+
+cdef int64_t OPEN_mA = 137_438_953_472  # above all chargers together; times 2^24 it fits 64 bits
 
 
 cdef void clear(law_t *law, int64_t *sums_mA) noexcept nogil:
@@ -57,6 +61,19 @@ cdef void fill_caps(law_t *law) noexcept nogil:
         circuit = &law.circuits[c]
         law.cap_low_mA[law.live[k]] = cap_mA(law, c, kind, circuit.background_low_mA)
         law.cap_high_mA[law.live[k]] = cap_mA(law, c, kind, circuit.background_mA)
+
+
+cdef void open_caps(law_t *law) noexcept nogil:
+    """While nothing is raised only what a meter shows above its limit cuts, and nobody keeps more
+    than its failsafe current: the proof has room for that, whoever is armed or answers."""
+    cdef charger_t *charger
+    cdef int32_t i, k
+    for k in range(law.n_live):
+        law.cap_low_mA[law.live[k]] = OPEN_mA
+        law.cap_high_mA[law.live[k]] = OPEN_mA
+    for i in range(law.n_chargers):
+        charger = &law.chargers[i]
+        law.most_mA[i] = min(law.most_mA[i], min(charger.setpoint_mA, charger.failsafe_mA))
 
 
 cdef void take_off_fixed(law_t *law) noexcept nogil:
@@ -107,6 +124,7 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef bint is_late = (
         charger.is_unproven and charger.is_acknowledged and not charger.is_overdue
+        and now_ns - charger.acknowledged_at_ns < follow_ns(law, i)
     )
     cdef int32_t k, p
     cdef int32_t drawn_mA[3]

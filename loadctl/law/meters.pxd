@@ -11,3 +11,4 @@ cpdef enum Quality:
 
 cdef void judge_meters(law_t *law) noexcept nogil
 cdef void count_read(meter_t *meter, bint is_same, bint is_flicker, int64_t at_ns) noexcept nogil
+cdef bint has_right_voltages(law_t *law, int32_t m, const int32_t *voltage_mV) noexcept nogil

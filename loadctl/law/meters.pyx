@@ -50,22 +50,20 @@ cdef Quality quality_of(law_t *law, int32_t m) noexcept nogil:
         return IMPLAUSIBLE
     if meter.code != CODE_GOOD or meter.read_scan_i != law.site.scan_i:
         return MISSING
-    if not has_right_voltages(law, m):
-        return IMPLAUSIBLE
-    return FROZEN if is_frozen(law, m) else TRUSTED
+    if not meter.is_frozen:     # else it stays so until a value changes, whoever goes or comes below
+        meter.is_frozen = is_frozen(law, m)
+    return FROZEN if meter.is_frozen else TRUSTED
 
 
-cdef bint has_right_voltages(law_t *law, int32_t m) noexcept nogil:
+cdef bint has_right_voltages(law_t *law, int32_t m, const int32_t *voltage_mV) noexcept nogil:
     """False when a phase that was there is gone, or one that chargers use is not like the others.
 
     A meter that never showed a voltage on any phase measures none.
     """
     cdef meter_t *meter = &law.meters[m]
     cdef int32_t p, now_in = 0, wanted
-    if not meter.has_voltage:
-        return True
     for p in range(N_PHASES):
-        if is_in_range(law, meter.voltage_mV[p]):
+        if is_in_range(law, voltage_mV[p]):
             now_in |= 1 << p
     meter.seen_voltage |= now_in
     wanted = meter.seen_voltage
@@ -87,7 +85,8 @@ cdef void count_read(meter_t *meter, bint is_same, bint is_flicker, int64_t at_n
         meter.changed_at_ns = at_ns
         meter.has_base = False
         meter.differs = False
-    if is_same and meter.quality == FROZEN:
+        meter.is_frozen = False
+    if is_same and meter.is_frozen:
         return      # what it did before it froze is what it is judged by
     if at_ns - meter.part_at_ns >= PART_ns:
         meter.n_reads[1] = meter.n_reads[0] if at_ns - meter.part_at_ns < 2 * PART_ns else 0

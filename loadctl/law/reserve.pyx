@@ -58,6 +58,9 @@ cdef void sent(
         if code == CODE_REFUSED and value_mA <= before_mA and not charger.is_refusing:
             charger.is_refusing = True
             charger.refused_since_ns = at_ns
+        if code == CODE_REFUSED and law.charger_rows[i].watchdog_ns > 0:
+            # A refused write need not feed its watchdog: it may be on its way to its fallback.
+            raise_ceiling(charger, law.charger_rows[i].fallback_mA)
     if before_mA == 0 and charger.setpoint_mA > 0:
         charger.on_since_ns = at_ns
     charger.is_unproven = charger.ceiling_mA > charger.setpoint_mA
@@ -94,6 +97,7 @@ cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) n
     charger.is_silent = False
     charger.is_overdue = False
     charger.is_refusing = False
+    charger.is_above = False
     charger.setpoint_mA = min(setpoint_mA, charger.failsafe_mA) if has_setpoint else 0
     charger.setpoint_mA = charger.setpoint_mA // row.step_mA * row.step_mA
     if charger.setpoint_mA < row.min_mA:
@@ -128,8 +132,20 @@ cdef void sampled(
         charger.draw_mA[p] = draw_mA[p]
         highest_mA = max(highest_mA, draw_mA[p])
     if charger.is_acknowledged and charger.is_unproven and at_ns > charger.acknowledged_at_ns:
+        note_above(charger, highest_mA)
         judge_sample(law, i, highest_mA, at_ns)
     update_reserve(law, i, at_ns)
+
+
+cdef void note_above(charger_t *charger, int32_t highest_mA) noexcept nogil:
+    """Remember the setpoint that it does not keep to, and since when: further ones give it no more
+    time, unless it has followed that one in between."""
+    if highest_mA <= charger.setpoint_mA + PILOT_TOLERANCE_mA:
+        charger.is_above = False
+    elif not charger.is_above or highest_mA <= charger.above_mA + PILOT_TOLERANCE_mA:
+        charger.is_above = True
+        charger.above_mA = charger.setpoint_mA
+        charger.above_since_ns = charger.acknowledged_at_ns
 
 
 cdef void judge_sample(
@@ -139,7 +155,9 @@ cdef void judge_sample(
     cdef int64_t since_ns = at_ns - charger.acknowledged_at_ns
     if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
         charger.has_seen_above = True
-        charger.is_overdue = charger.is_overdue or since_ns >= follow_ns(law, i)
+        charger.is_overdue = (
+            charger.is_overdue or at_ns - charger.above_since_ns >= follow_ns(law, i)
+        )
     elif charger.has_seen_above and is_at(charger.setpoint_mA, highest_mA):
         prove(charger)
     elif since_ns >= follow_ns(law, i) + law.site.tuning.car_follow_ns:
@@ -166,6 +184,7 @@ cdef void prove_by_time(law_t *law, int64_t now_ns) noexcept nogil:
 
 
 cdef void prove(charger_t *charger) noexcept nogil:
+    charger.is_above = False
     charger.ceiling_mA = charger.setpoint_mA
     charger.is_unproven = False
     charger.has_seen_above = False
@@ -206,7 +225,8 @@ cdef bint is_more_in_force(law_t *law, int32_t i) noexcept nogil:
     cdef charger_t *charger = &law.chargers[i]
     return (
         charger.has_reported
-        and charger.reported_mA > charger.setpoint_mA
+        and charger.reported_mA >= law.charger_rows[i].min_mA       # less is a pause, whatever it says
+        and charger.reported_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA
         and charger.status_at_ns - charger.acknowledged_at_ns > law.charger_rows[i].hold_ns
     )
 

@@ -98,6 +98,7 @@ cdef void end(law_t *law, int32_t i) noexcept nogil:
     charger.is_overdue = False
     charger.is_refusing = False
     charger.has_seen_above = False
+    charger.is_above = False
     charger.has_reported = False
     charger.is_acknowledged = False
     charger.n_samples = 0

@@ -138,3 +138,66 @@ def test_failsafe_mode_pauses_nobody_and_leaving_it_raises_one_after_the_other()
         for i in bench.scan().gives:
             risen.setdefault(i, k)
     assert len(set(risen.values())) == 3  # each at its own offset
+
+
+def test_dead_charger_hides_no_more_than_its_rating() -> None:
+    bench = garage(rated_mA=20000)
+    bench.core.charger_answered(0, 2, bench.now_ns)
+    hold(bench, 39900, 8)
+    assert bench.core.seen_backgrounds_mA() == [None]
+    hold(bench, 40100, 8)
+    assert bench.core.seen_backgrounds_mA() == [(20100, 20100, 20100)]
+
+
+def test_proof_is_redone_with_what_each_may_fall_to() -> None:
+    """Failsafe 0 and fallback 6 A count 6 A; where there is no watchdog, the rating counts."""
+    main = circuit("main", 40000, is_dynamic=True, meter=0, background_mA=20000)
+    rows = [charger("c0"), charger("c1", failsafe_mA=0), charger("c2", watchdog_ns=None)]
+    bench = Bench(site([main], rows, [meter("grid")]))
+    bench.core.latch_background(0, (20001, 0, 0))
+    bench.scan()
+    assert bench.core.failsafe_mA() == [6000, 0, 0]  # 6 + 6 + 16 + 20.001 > 40, then 32.001
+    bench.core.latch_background(0, (28001, 0, 0))
+    bench.scan()
+    assert bench.core.failsafe_mA() == [0, 0, 0]
+
+
+def test_power_limit_is_proven_again_too() -> None:
+    """27.6 kW at 230 V are 120 A over the phases: three times 18 A and 66 A fit."""
+    main = circuit("main", 100000, is_dynamic=True, meter=0, background_mA=20000, limit_W=27600)
+    rows = [charger(f"c{i}") for i in range(3)]
+    bench = Bench(site([main], rows, [meter("grid")]))
+    bench.core.latch_background(0, (26000, 0, 0))
+    bench.scan()
+    assert bench.core.failsafe_mA() == [6000, 6000, 6000]
+    bench.core.latch_background(0, (26001, 0, 0))
+    bench.scan()
+    assert bench.core.failsafe_mA() == [6000, 6000, 0]
+
+
+def test_start_meter_above_its_limit_cuts_its_excess_and_no_more() -> None:
+    """One is not armed, and may draw 32 A: no reason to pause those who are at 6 A."""
+    main = circuit("main", 40000, is_dynamic=True, meter=0, background_mA=20000)
+    rows = [charger(f"c{i}", max_mA=32000, rated_mA=32000, min_mA=3000) for i in range(3)]
+    bench = Bench(site([main], rows, [meter("grid")]), setpoint_mA=None, mode=START)
+    for i in (0, 1):
+        bench.core.charger_armed(i, True, 6000)
+    bench.draws_mA = [6000, 6000, 0]
+    bench.loads_mA = [30000]
+    bench.run(20)
+    assert bench.setpoints_mA[:2] == [6000, 6000]
+    bench.loads_mA = [42000]
+    bench.scan()
+    assert bench.setpoints_mA[:2] == [5000, 5000]
+
+
+def test_start_lowered_target_bounds_what_a_found_setpoint_may_keep() -> None:
+    bench = Bench(
+        site([circuit("main", 40000, background_mA=20000)], [charger(f"c{i}") for i in range(3)]),
+        setpoint_mA=None, mode=START,
+    )  # fmt: skip
+    bench.core.latch_background(0, (26000, 26000, 26000))
+    assert bench.core.step(bench.now_ns) == 0
+    for i in range(3):
+        bench.core.charger_armed(i, True, 16000)
+    assert bench.scan().takes == {0: 6000, 1: 6000, 2: 0}

@@ -8,7 +8,7 @@ import pytest
 
 from loadctl.tables import Phases
 from tests.support.core_bench import Bench
-from tests.support.core_sites import IMPLAUSIBLE, NS_PER_S, charger, circuit, meter, site
+from tests.support.core_sites import IMPLAUSIBLE, NO_ANSWER, NS_PER_S, charger, circuit, meter, site
 
 METER, STALE, HELD = 1, 2, 3
 TRUSTED, MISSING, LIES, FROZEN = range(4)
@@ -138,8 +138,8 @@ def test_load_that_changed_now_and_then_and_rests_is_not_frozen() -> None:
 
 def test_meter_that_does_not_move_while_draws_do_is_frozen() -> None:
     bench = garage(lag_s=1)
-    bench.draws_mA = [16000, 16000]
-    bench.loads_mA = [42000]
+    bench.settle_in(10000)
+    assert bench.loads_mA == [(42000, 42000, 42000)]
     bench.run(20)
     bench.draws_mA = [10000, 16000]
     bench.run(3)
@@ -159,3 +159,48 @@ def test_small_moves_of_draws_contradict_nothing() -> None:
     bench.draws_mA = [14100, 16000]
     bench.run(60)
     assert quality(bench) == TRUSTED
+
+
+def test_frozen_stays_frozen_when_one_below_falls_silent_and_while_values_are_the_same() -> None:
+    bench = garage(lag_s=1)
+    bench.settle_in(10000)
+    bench.run(20)
+    bench.draws_mA = [10000, 16000]
+    bench.run(5)
+    bench.core.charger_answered(1, NO_ANSWER, bench.now_ns)
+    bench.are_read = {0}
+    for _ in range(40):
+        assert bench.scan().gives == {}
+        assert (quality(bench), bench.circuit(0)["source"]) == (FROZEN, STALE)
+
+
+@pytest.mark.parametrize("between", [None, (230_000, 231_000, 400_000)])
+def test_frozen_values_that_come_again_after_none_or_wrong_ones_are_still_frozen(
+    between: Phases | None,
+) -> None:
+    bench = garage(lag_s=1)
+    flicker(bench, 30)
+    bench.run(4)
+    frozen_mA, frozen_mV = bench.loads_mA, bench.voltages_mV
+    assert quality(bench) == FROZEN
+    if between is None:
+        bench.loads_mA = [None]
+    else:
+        bench.voltages_mV = [between]
+    bench.run(25)
+    assert quality(bench) == (MISSING if between is None else LIES)
+    bench.loads_mA, bench.voltages_mV = frozen_mA, frozen_mV
+    for _ in range(10):
+        assert bench.scan().gives == {}
+        assert quality(bench) == FROZEN
+
+
+@pytest.mark.parametrize(
+    ("voltage_mV", "found"),
+    [(161_000, TRUSTED), (160_999, LIES), (299_000, TRUSTED), (299_001, LIES)],
+)
+def test_voltage_bounds_are_70_and_130_percent(voltage_mV: int, found: int) -> None:
+    bench = garage()
+    bench.voltages_mV = [(230_000, voltage_mV, 230_000)]
+    bench.scan()
+    assert quality(bench) == found

@@ -160,3 +160,65 @@ def test_box_that_reports_more_in_force_counts_at_that_and_starves() -> None:
     assert bench.core.starving() == []
     bench.run(2.5)
     assert bench.core.starving() == [0]
+
+
+def test_further_decreases_give_one_that_does_not_obey_no_more_time() -> None:
+    """The building rises a little every few seconds; each rise is a new, lower setpoint."""
+    bench = garage(limit_mA=100000)
+    for k in range(int((FOLLOW_s + 1) * 2)):
+        bench.draws_mA = [16000, bench.setpoints_mA[1]]
+        bench.loads_mA = [70000 + 300 * (k // 4) + sum(bench.draws_mA)]
+        bench.scan()
+    assert bench.core.starving() == [0]
+    assert 70000 + 300 * 5 + 16000 + bench.setpoints_mA[1] <= 100000
+
+
+def test_one_that_follows_each_of_many_decreases_late_is_not_taken_for_deaf() -> None:
+    bench = garage(limit_mA=100000)
+    told_mA: list[int] = [16000] * 14
+    for k in range(80):
+        told_mA.append(bench.setpoints_mA[0])
+        bench.draws_mA = [told_mA[-14], bench.setpoints_mA[1]]  # seven seconds behind
+        bench.loads_mA = [70000 + 300 * min(k // 4, 15) + sum(bench.draws_mA)]
+        bench.scan()
+        assert bench.core.starving() == []
+        assert bench.charger(0)["is_overdue"] == 0
+
+
+def test_refused_refresh_counts_at_least_the_fallback_at_once() -> None:
+    """Refused writes need not feed its watchdog: a paused box may be on its way to its fallback."""
+    bench = garage()
+    bench.states = ["A", "C"]
+    bench.draws_mA = [0, 16000]
+    bench.loads_mA = [16000]
+    bench.run(60)
+    assert (bench.setpoints_mA[0], bench.charger(0)["reserve_mA"]) == (0, 0)
+    bench.core.refreshed(0, REFUSED, bench.now_ns)
+    assert bench.charger(0)["reserve_mA"] == 6000
+    assert bench.charger(0)["is_silent"] == 0
+    bench.codes = {0: REFUSED}
+    bench.run(FOLLOW_s + 2)
+    assert bench.core.starving() == []  # its fallback would not lower it
+    bench.codes = {}
+    bench.run(2 * FOLLOW_s + 1)
+    assert bench.charger(0)["reserve_mA"] == 0
+
+
+def test_pause_that_is_reported_as_less_than_its_minimum_is_a_pause() -> None:
+    bench = garage(limit_mA=100000, has_measured_current=False)
+    bench.states = ["A", "C"]
+    bench.reported_mA = [1000, None]
+    bench.run(60)
+    assert (bench.setpoints_mA[0], bench.charger(0)["reserve_mA"]) == (0, 0)
+
+
+def test_setpoint_that_is_reported_rounded_up_is_proven() -> None:
+    bench = garage(limit_mA=100000, has_measured_current=False)
+    bench.loads_mA = [80600 + 32000]
+    bench.reported_mA = [16000, None]
+    bench.scan()
+    assert bench.setpoints_mA[0] == 9700
+    bench.reported_mA = [10000, None]
+    bench.loads_mA = [80600 + 19400]
+    bench.run(2 * FOLLOW_s + 1)
+    assert (bench.charger(0)["is_unproven"], bench.charger(0)["reserve_mA"]) == (0, 9700)

@@ -24,7 +24,7 @@ from loadctl.link import Link
 from loadctl.tables import Tables
 from loadctl.units import NS_PER_MS, NS_PER_S
 
-ROUND_ns = 10 * NS_PER_MS  # a heartbeat is seen to change this much later at most
+ROUND_ns = 20 * NS_PER_MS  # a heartbeat is seen to change this much later at most
 REAP_WITHIN_ns = 50 * NS_PER_MS
 STUCK_ns = 15 * NS_PER_S  # a connection may take 5 s to open
 STDERR = 2

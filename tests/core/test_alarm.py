@@ -142,6 +142,9 @@ def test_failsafe_mode_pauses_nobody_and_leaving_it_raises_one_after_the_other()
 
 def test_dead_charger_hides_no_more_than_its_rating() -> None:
     bench = garage(rated_mA=20000)
+    bench.states[0] = "A"
+    hold(bench, 5000, 60)
+    assert bench.charger(0)["reserve_mA"] == 0
     bench.core.charger_answered(0, 2, bench.now_ns)
     hold(bench, 39900, 8)
     assert bench.core.seen_backgrounds_mA() == [None]

@@ -222,3 +222,26 @@ def test_setpoint_that_is_reported_rounded_up_is_proven() -> None:
     bench.loads_mA = [80600 + 19400]
     bench.run(2 * FOLLOW_s + 1)
     assert (bench.charger(0)["is_unproven"], bench.charger(0)["reserve_mA"]) == (0, 9700)
+
+
+def test_one_is_paused_beside_a_deaf_one_and_the_other_gets_what_is_left() -> None:
+    """Beside 16 A that nobody can lower 11 A are left: one minimum fits, two do not. Once the deaf
+    one has fallen back there is room for more; who was paused waits for its time, and then all have
+    their shares."""
+    main = circuit("main", 60000, is_dynamic=True, meter=0, background_mA=33000)
+    bench = Bench(site([main], [charger(f"c{i}") for i in range(3)], [meter("grid")]))
+    bench.settle_in(12000)
+    assert bench.setpoints_mA == [16000] * 3
+    bench.probed = {2}
+    story: list[list[int]] = []
+    for k in range(900):
+        own_mA = 16000 if k < 60 else 6000  # its watchdog has fired
+        bench.draws_mA = [*bench.setpoints_mA[:2], own_mA]
+        bench.loads_mA = [33000 + sum(bench.draws_mA)]
+        bench.are_read = {i for i in range(3) if not bench.charger(i)["is_silent"]}
+        bench.scan()
+        if not story or story[-1] != bench.setpoints_mA[:2]:
+            story.append(bench.setpoints_mA[:2])
+        assert k < 24 or 33000 + sum(bench.setpoints_mA[:2]) + own_mA <= 60000
+    assert story[:4] == [[9000, 9000], [9000, 0], [10500, 0], [13500, 0]]
+    assert bench.setpoints_mA == [9000, 9000, 9000]

@@ -436,6 +436,16 @@ def test_raise_that_was_ignored_before_is_none_for_the_master(again_A: int, is_l
     assert violation["rests_on_lies"] is is_lie
 
 
+def test_raise_out_of_the_fallback_to_an_older_setpoint_is_a_raise() -> None:
+    bench = Bench()
+    bench.codes(METER, write(16))
+    bench.at(31)
+    bench.codes(METER, write(20, address=12), write(16))
+    (violation,) = bench.virtual.violations()
+    assert (violation["charger"], violation["before_mA"]) == ("bay1", 0)
+    assert violation["rests_on_lies"] is False
+
+
 def test_spoiled_reply_of_the_meter_is_not_what_the_judge_goes_by() -> None:
     bench = Bench(Fault("crc", "meter.grid"))
     bench.codes(METER)

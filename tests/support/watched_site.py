@@ -15,12 +15,12 @@ from tests.support.scan_rig import S_ns, VirtualRig
 
 
 class WatchedSite:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shown_name: str = "rig") -> None:
         self.folder = folder
         self.start()
         self.rig = VirtualRig(sim_sites.metered_site(2), Scenario(), self.site_dir.path)
         self.rig.run_for(5 * S_ns)
-        named = replace(self.rig.tables.site, name="rig")
+        named = replace(self.rig.tables.site, name=shown_name)
         tables = replace(self.rig.tables, site=named)
         self.site_dir.tables.write_text(plain_tables.dump(tables))
         self.publish()

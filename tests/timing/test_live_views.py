@@ -130,7 +130,7 @@ def play(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProce
 def test_demo_by_script_falls_to_failsafe_and_runs_again_and_hears_a_mute_meter(
     tmp_path: Path,
 ) -> None:
-    done = play(tmp_path, "--json", "--script", "16s k, 26s m, 31s m, 35s q")
+    done = play(tmp_path, "--json", "--script", "26s k, 36s m, 41s m, 45s q")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["faults"], found["raises_without_room"]) == ([], 0)
@@ -164,15 +164,14 @@ def test_demo_where_the_terminal_knows_only_ascii_is_no_traceback(tmp_path: Path
     assert "setpoints written" in done.stdout
 
 
-def test_command_on_an_ascii_terminal_shows_a_mark_for_what_it_lacks(tmp_path: Path) -> None:
-    text = (ROOT / "loadctl" / "cli" / "demo.toml").read_text()
-    site = tmp_path / "site.toml"
-    site.write_text(text.replace("Demo garage", "Müller").replace("simulated", "/dev/ttyUSB99"))
+def test_status_on_an_ascii_terminal_shows_a_mark_for_what_it_lacks(tmp_path: Path) -> None:
+    site = WatchedSite(tmp_path, "Müller")
     done = subprocess.run(
-        [*LOADCTL, "check", str(site)],
+        [*LOADCTL, "status", "--runtime-dir", str(tmp_path)],
         capture_output=True,
         text=True,
         env={**ENV, "PYTHONIOENCODING": "ascii"},
     )
+    site.end()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("M?ller: ")
+    assert " RUN   M?ller" in done.stdout

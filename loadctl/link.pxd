@@ -1,5 +1,5 @@
-"""The block that guard and scan share, byte for byte: a header, a row per charger, a row per circuit,
-the guard's ring of events.
+"""The block that guard and scan share, byte for byte: a header, a row per charger, a row per
+circuit, the guard's ring of events.
 
 Only int32, uint32 and int64, wide ones first and an even number of narrow ones: no padding. Beside
 each field stands who writes it; nobody else does.

@@ -112,7 +112,7 @@ cdef class Link:
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             os.posix_fallocate(fd, 0, bytes_of(n_chargers, n_circuits))
-            for name, value in (("magic", MAGIC), ("layout_hash", LAYOUT_HASH)):
+            for value in (MAGIC, LAYOUT_HASH):
                 os.write(fd, (<int64_t>value).to_bytes(8, "little", signed=True))
             at = <char*>&header.n_chargers - <char*>&header
             for count in (n_chargers, n_circuits):
@@ -277,12 +277,16 @@ cdef class Link:
     # everybody else
 
     def snapshot(self):
-        """Everything that the guard says of itself; single fields are whole, their set may not be."""
+        """What the guard says of itself, and what each charger was last told.
+
+        Single fields are whole, their set may not be.
+        """
         header = self.header[0]
         first = max(0, self.ring.n_total - N_LINK_EVENTS)
         last = self.ring.n_total
         return {
             **header,
+            "told_mA": [self.told_mA(i) for i in range(self.header.n_chargers)],
             "events": [self.ring.events[i % N_LINK_EVENTS] for i in range(first, last)],
         }
 

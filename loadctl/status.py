@@ -135,7 +135,7 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
         "is_stale": age_ns > STALE_PERIODS * scan["period_ns"],
         "scan": _scan(scan),
         "guard": _guard(link, now_ns),
-        "chargers": _chargers(tables, snapshot),
+        "chargers": _chargers(tables, snapshot, _told_by_guard(link)),
         "circuits": {row.name: _circuit(row, circuit) for row, circuit in rows},
         "meters": _meters(tables, snapshot),
         "buses": {
@@ -238,10 +238,22 @@ def _scan(scan: Row) -> Row:
     }
 
 
-def _chargers(tables: Tables, snapshot: Row) -> Row:
+def _chargers(tables: Tables, snapshot: Row, told_mA: Sequence[int | None]) -> Row:
     devices = snapshot["devices"][len(tables.meters) :]
     rows = zip(tables.chargers, snapshot["chargers"], devices, strict=True)
-    return {row.name: _charger(tables, row, charger, device) for row, charger, device in rows}
+    chargers = {row.name: _charger(tables, row, charger, device) for row, charger, device in rows}
+    for shown, setpoint_mA in zip(chargers.values(), told_mA, strict=False):
+        if setpoint_mA is not None:
+            shown["setpoint_A"] = A_from_mA(setpoint_mA)
+    return chargers
+
+
+def _told_by_guard(link: Row | None) -> Sequence[int | None]:
+    """While the guard holds the buses its writes are the last, not those of the dead scan."""
+    if link is None or MODE_OF_GUARD.get(State(link["state"])) != FAILSAFE:
+        return ()
+    told_mA: Sequence[int | None] = link["told_mA"]
+    return told_mA
 
 
 def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
@@ -373,7 +385,11 @@ def _binding_line(status: Status) -> str:
     if not found:
         return "nothing binds: no limit holds a charger back"
     ordered = sorted(found.items(), key=lambda item: -item[1])
-    return "binds: " + ", ".join(f"{where} ({count} chargers)" for where, count in ordered)
+    return "binds: " + ", ".join(f"{where} ({_chargers_text(count)})" for where, count in ordered)
+
+
+def _chargers_text(count: int) -> str:
+    return "1 charger" if count == 1 else f"{count} chargers"
 
 
 def _timing_line(status: Status) -> str:

@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     kept_fds = [] if args.lock_fd is None else [args.lock_fd]
     for fd in kept_fds:
         os.set_inheritable(fd, False)
-    feed = open_feed(args.watchdog_device)
     ports = open_ports(tables, site_dir.lock_dir)
     link = Link.create(site_dir.link, len(tables.chargers), len(tables.circuits))
     fifo_priority = realtime.guard_priority(args.fifo_priority)
@@ -76,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     realtime.reset_on_fork(fifo_priority)  # after the threads: they would lose theirs too
     clock = MonotonicClock()
     watch = Watch(terms_of(tables, bounds, args), clock.now_ns())
+    feed = open_feed(args.watchdog_device)  # last: a start that is refused must not arm it
     command = [args.scan_module, "--tables", str(args.tables), "--runtime-dir", str(site_dir.path)]
     command += ["--link", str(site_dir.link), "--fifo-priority", str(args.fifo_priority)]
     command += [] if args.cpu is None else ["--cpu", str(args.cpu)]

@@ -30,7 +30,7 @@ class Feed:
         self._device_fd: int | None = None
         self._is_ready = False
         if device is not None:
-            self._device_fd = os.open(device, os.O_WRONLY | os.O_CLOEXEC)
+            self._device_fd = os.open(device, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
     def feed(self, now_ns: int) -> None:
         """Say that all is well, as often as each wants to hear it."""

@@ -50,7 +50,7 @@ cdef Quality quality_of(law_t *law, int32_t m) noexcept nogil:
         return IMPLAUSIBLE
     if meter.code != CODE_GOOD or meter.read_scan_i != law.site.scan_i:
         return MISSING
-    if not meter.is_frozen:     # else it stays so until a value changes, whoever goes or comes below
+    if not meter.is_frozen:     # else it stays so until a value changes, whoever comes or goes
         meter.is_frozen = is_frozen(law, m)
     return FROZEN if meter.is_frozen else TRUSTED
 

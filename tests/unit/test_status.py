@@ -374,3 +374,17 @@ def test_status_reader_before_the_first_scan_says_nothing_is_published(tmp_path:
     with pytest.raises(NotRunning, match="one: nothing published yet"):
         StatusReader(found).read(0)
     os.close(fd)
+
+
+def test_status_shows_what_the_guard_wrote_while_it_holds_the_buses(tmp_path: Path) -> None:
+    rig = rig_at(tmp_path, 10 * S_ns)
+    link = link_at(tmp_path, State.HOLDING)
+    link.tell(1, 4_500)
+    names = [row.name for row in rig.tables.chargers]
+    before = status_of(rig.tables, rig.snapshot(), START_ns)["chargers"]
+    held = status_of(rig.tables, rig.snapshot(), START_ns, link.snapshot())["chargers"]
+    assert held[names[1]]["setpoint_A"] == 4.5
+    assert held[names[0]] == before[names[0]]
+    link.state(State.WATCHING, Cause.NONE, START_ns, 0, os.getpid(), 0)
+    watched = status_of(rig.tables, rig.snapshot(), START_ns, link.snapshot())["chargers"]
+    assert watched == before

@@ -135,7 +135,7 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
         "is_stale": age_ns > STALE_PERIODS * scan["period_ns"],
         "scan": _scan(scan),
         "guard": _guard(link, now_ns),
-        "chargers": _chargers(tables, snapshot, _told_by_guard(link)),
+        "chargers": _chargers(tables, snapshot, link),
         "circuits": {row.name: _circuit(row, circuit) for row, circuit in rows},
         "meters": _meters(tables, snapshot),
         "buses": {
@@ -238,22 +238,19 @@ def _scan(scan: Row) -> Row:
     }
 
 
-def _chargers(tables: Tables, snapshot: Row, told_mA: Sequence[int | None]) -> Row:
+def _chargers(tables: Tables, snapshot: Row, link: Row | None) -> Row:
+    """While the guard holds the buses its writes are the last, not those of the dead scan; and a
+    new scan knows a charger's setpoint once it has armed it."""
     devices = snapshot["devices"][len(tables.meters) :]
     rows = zip(tables.chargers, snapshot["chargers"], devices, strict=True)
     chargers = {row.name: _charger(tables, row, charger, device) for row, charger, device in rows}
-    for shown, setpoint_mA in zip(chargers.values(), told_mA, strict=False):
-        if setpoint_mA is not None:
+    if link is None:
+        return chargers
+    is_held = MODE_OF_GUARD.get(State(link["state"])) == FAILSAFE
+    for shown, setpoint_mA in zip(chargers.values(), link["told_mA"], strict=True):
+        if setpoint_mA is not None and (is_held or not shown["is_armed"]):
             shown["setpoint_A"] = A_from_mA(setpoint_mA)
     return chargers
-
-
-def _told_by_guard(link: Row | None) -> Sequence[int | None]:
-    """While the guard holds the buses its writes are the last, not those of the dead scan."""
-    if link is None or MODE_OF_GUARD.get(State(link["state"])) != FAILSAFE:
-        return ()
-    told_mA: Sequence[int | None] = link["told_mA"]
-    return told_mA
 
 
 def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:

@@ -205,6 +205,8 @@ class Bench:
                     sample.wrong.append(f"the guard raised: {entry}, {target_mA}")
                 if not entry["acknowledged"]:
                     sample.wrong.append(f"not acknowledged: {entry}")
+        if last_ns >= token_ns:
+            sample.wrong.append(f"told by the next scan only, {self._story(died_ns)}")
         if sample.failsafe_ns > self.bound_ns:
             late_ms = ms_from_ns(sample.failsafe_ns)
             sample.wrong.append(f"last failsafe {late_ms:.1f} ms after, {self._story(died_ns)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -101,6 +102,7 @@ def is_good(report: dict[str, Any]) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a way out that ends the site, too
     if args.directory is None:
         with tempfile.TemporaryDirectory(prefix="deaths-") as directory:
             return measure(args, Path(directory))

@@ -81,6 +81,8 @@ ctypedef struct meter_t:
     int64_t changed_at_ns       # since when every value has been the same
     int64_t differs_since_ns    # valid when differs: draws below have moved, the meter has not
     int64_t part_at_ns          # when the newest part of the counts below began
+    int64_t longest_ns[2]       # longest stillness that ended by itself, in either part
+    int64_t stood_ns[2]         # all of them together
     int64_t read_scan_i         # scan of the last good value
     int64_t tried_scan_i
     int32_t current_mA[3]

@@ -3,8 +3,10 @@
 A value that cannot be true, or has stood still for too long, counts as none: nothing is raised
 below, and after `meter_stale_s` the circuit is static. Standing still is seen by two signs:
 
-    flicker         the voltages of this meter used to change from read to read (mains voltage
-                    always does), and now not a single value has changed for a second beyond its lag
+    flicker         the voltages of this meter used to change at a steady pace (mains voltage always
+                    changes), and now not a single value has for a second beyond its lag, nor for
+                    four times the longest that it stood still in the last half minute. A meter of
+                    coarse digits changes at no steady pace and repeats itself honestly.
     contradiction   the measured draws of the chargers below have moved by 2 A, and the meter has
                     not moved in any digit, for longer than samples and meter are old
 
@@ -22,12 +24,14 @@ cdef enum:
     # value is none. No source gives the bound: chosen so that no supply in service is refused.
     VOLTAGE_LOW_PERCENT = 70
     VOLTAGE_HIGH_PERCENT = 130
-    FLICKERS_MIN = 16       # voltage changes in 10 to 20 s: one in 1.25 s or more often,
-    READS_MIN = 8           # or in three of four reads where reads are rarer
+    FLICKERS_MIN = 24       # voltage changes in 30 to 60 s,
+    READS_MIN = 16          # or in nine of ten reads
+    STEADY = 2              # the longest stillness is at most twice the mean one
+    LONGER = 4              # than the longest one
     MOVED_mA = 2000
 
 cdef int64_t NS_PER_S = 1_000_000_000
-cdef int64_t PART_ns = 10 * NS_PER_S
+cdef int64_t PART_ns = 30 * NS_PER_S
 # A status block is at most this old, by the bus plan.
 cdef int64_t STATUS_AGE_ns = 2 * NS_PER_S
 
@@ -81,6 +85,8 @@ cdef bint is_in_range(law_t *law, int64_t voltage_mV) noexcept nogil:
 
 cdef void count_read(meter_t *meter, bint is_same, bint is_flicker, int64_t at_ns) noexcept nogil:
     """Take in whether this good read differs from the one before it."""
+    cdef int64_t same_ns = at_ns - meter.changed_at_ns
+    cdef bint is_honest = meter.n_reads[0] > 0 and not meter.is_frozen
     if not is_same:
         meter.changed_at_ns = at_ns
         meter.has_base = False
@@ -91,9 +97,16 @@ cdef void count_read(meter_t *meter, bint is_same, bint is_flicker, int64_t at_n
     if at_ns - meter.part_at_ns >= PART_ns:
         meter.n_reads[1] = meter.n_reads[0] if at_ns - meter.part_at_ns < 2 * PART_ns else 0
         meter.n_flickers[1] = meter.n_flickers[0] if meter.n_reads[1] > 0 else 0
+        meter.longest_ns[1] = meter.longest_ns[0] if meter.n_reads[1] > 0 else 0
         meter.n_reads[0] = 0
         meter.n_flickers[0] = 0
+        meter.stood_ns[1] = meter.stood_ns[0] if meter.n_reads[1] > 0 else 0
+        meter.longest_ns[0] = 0
+        meter.stood_ns[0] = 0
         meter.part_at_ns = at_ns
+    if is_honest and not is_same:
+        meter.longest_ns[0] = max(meter.longest_ns[0], same_ns)
+        meter.stood_ns[0] += same_ns
     meter.n_reads[0] += 1
     meter.n_flickers[0] += is_flicker
 
@@ -102,7 +115,7 @@ cdef bint is_frozen(law_t *law, int32_t m) noexcept nogil:
     cdef meter_t *meter = &law.meters[m]
     cdef int64_t same_ns = meter.at_ns - meter.changed_at_ns
     cdef int64_t long_ns = min(law.site.tuning.meter_stale_ns, law.meter_lags_ns[m] + NS_PER_S)
-    if same_ns >= long_ns and same_ns > 0 and flickers(meter):
+    if same_ns >= max(long_ns, LONGER * longest_ns(meter)) and same_ns > 0 and flickers(meter):
         return True
     return contradicts(law, m, same_ns)
 
@@ -110,9 +123,15 @@ cdef bint is_frozen(law_t *law, int32_t m) noexcept nogil:
 cdef bint flickers(meter_t *meter) noexcept nogil:
     cdef int32_t n_reads = meter.n_reads[0] + meter.n_reads[1]
     cdef int32_t n_flickers = meter.n_flickers[0] + meter.n_flickers[1]
+    if longest_ns(meter) * n_flickers > STEADY * (meter.stood_ns[0] + meter.stood_ns[1]):
+        return False
     if n_flickers >= FLICKERS_MIN:
         return True
-    return n_reads >= READS_MIN and n_flickers * 4 >= n_reads * 3
+    return n_reads >= READS_MIN and n_flickers * 10 >= n_reads * 9
+
+
+cdef int64_t longest_ns(meter_t *meter) noexcept nogil:
+    return max(meter.longest_ns[0], meter.longest_ns[1])
 
 
 cdef bint contradicts(law_t *law, int32_t m, int64_t same_ns) noexcept nogil:

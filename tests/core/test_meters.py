@@ -204,3 +204,22 @@ def test_voltage_bounds_are_70_and_130_percent(voltage_mV: int, found: int) -> N
     bench.voltages_mV = [(230_000, voltage_mV, 230_000)]
     bench.scan()
     assert quality(bench) == found
+
+
+@pytest.mark.parametrize(("digit_mV", "every"), [(100, 1), (1000, 1), (1000, 3)])
+def test_honest_meter_of_coarse_digits_is_never_frozen(digit_mV: int, every: int) -> None:
+    """Mains that wander by some 0.1 V, shown in digits of 0.1 or 1 V, renewed every few scans."""
+    bench = garage(lag_s=1)
+    dice = random.Random(digit_mV + every)
+    volts_mV = list(MAINS)
+    bench.draws_mA = [10000, 10000]
+    bench.loads_mA = [30000]
+    for k in range(7200):
+        walk_mV = [dice.gauss(0, 120) for _ in MAINS]
+        pull_mV = [(m - v) * 0.02 for v, m in zip(volts_mV, MAINS, strict=True)]
+        volts_mV = [v + w + p for v, w, p in zip(volts_mV, walk_mV, pull_mV, strict=True)]
+        if k % every == 0:
+            shown = [round(v / digit_mV) * digit_mV for v in volts_mV]
+            bench.voltages_mV = [(shown[0], shown[1], shown[2])]
+        bench.scan()
+        assert quality(bench) == TRUSTED, k

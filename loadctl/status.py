@@ -37,7 +37,7 @@ MODE_OF_GUARD = {
     State.STABLE: FAILSAFE,
     State.STOPPING: STOP,
 }
-CHARGER_HAPPENINGS = (Happening.UNANSWERED, Happening.REWRITTEN)
+CHARGER_HAPPENINGS = (Happening.UNANSWERED, Happening.REWRITTEN, Happening.STARVED)
 BUS_HAPPENINGS = (Happening.PORT_LOST, Happening.PORT_BACK)
 ARMING_WORDS = {
     Stage.CHECK: "checks its settings",

@@ -66,6 +66,10 @@ class Box:
         self.write = self._setpoint(0)
         self.is_acknowledged = False  # the last write was, since the takeover
         self.tried_at_ns = 0
+        self.had_mA = row.rated_mA  # what it may have had when the takeover began
+        self.n_refused = 0  # writes in a row
+        self.must_check = False  # it was deaf: an acknowledgement alone is not believed
+        self.starve_until_ns = 0  # no message before: its own watchdog is to act
 
     def sync(self, words: ToldWords) -> None:
         """Take over what the link says. A word that cannot be read leaves the last known value: the

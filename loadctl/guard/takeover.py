@@ -29,6 +29,8 @@ from loadctl.units import NS_PER_S
 
 REOPEN_EVERY_ns = NS_PER_S
 PROBE_EVERY_ns = NS_PER_S  # a charger that did not answer
+NONSENSE_mA = -1
+REFUSALS_MAX = 2  # of the failsafe setpoint, in a row
 IDLE_ns = NS_PER_S // 2
 STACK_BYTES = 256 * 1024
 NOTES_MAX = 256
@@ -182,6 +184,7 @@ class BusHolder:
         for box in self.boxes:
             box.sync(self._link)
             box.is_acknowledged = False
+            box.had_mA = box.row.rated_mA if box.told_mA is None else box.told_mA
         if self._line is not None:
             self._line.flush()
             self._line.stay_silent(self._silence_ns)
@@ -196,7 +199,7 @@ class BusHolder:
 
     def _bring_down(self, box: Box) -> None:
         """Write min(last, failsafe); where the last was never known, what the register holds."""
-        if box.is_starved:
+        if self._is_left_alone(box):
             return
         if box.told_mA is None:
             self._find(box)
@@ -219,9 +222,14 @@ class BusHolder:
         code, _ = self._exchange(box, box.write)
         box.is_acknowledged = code is Code.GOOD
         if box.is_acknowledged:
+            box.n_refused = 0
             self._told(box)
             if box.kick is not None:
                 self._exchange(box, box.kick)
+        elif code is Code.REFUSED:
+            box.n_refused += 1
+            if box.n_refused >= REFUSALS_MAX and box.had_mA > box.target_mA:
+                self._starve(box, box.had_mA)
         return box.is_acknowledged
 
     def _told(self, box: Box) -> None:
@@ -231,23 +239,55 @@ class BusHolder:
 
     def _verify(self, box: Box) -> None:
         """A charger that did not answer is asked by the same write only."""
-        if box.is_starved or self._line is None:
+        if self._is_left_alone(box) or self._line is None:
             return
         if not box.is_acknowledged:
             self._write(box)
             return
-        if box.read_back is None:
+        found_mA = self._read_back(box)
+        if found_mA is None:
             return
-        code, payload = self._exchange(box, box.read_back)
-        if code is not Code.GOOD:
-            return
-        found_mA = box.found(payload)
-        if found_mA is None or found_mA > box.target_mA:
-            self._note(Happening.REWRITTEN, box.index, found_mA or -1, box.target_mA)
-            self._write(box)
+        if found_mA > box.target_mA or found_mA == NONSENSE_mA:
+            self._note(Happening.REWRITTEN, box.index, found_mA, box.target_mA)
+            if self._write(box):
+                self._check(box)
         elif found_mA < box.target_mA:
             box.lower_to(found_mA)
             self._told(box)
+
+    def _read_back(self, box: Box) -> int | None:
+        """What its setpoint register holds, or NONSENSE_mA; None where it cannot be read."""
+        if box.read_back is None:
+            return None
+        code, payload = self._exchange(box, box.read_back)
+        if code is not Code.GOOD:
+            return None
+        found_mA = box.found(payload)
+        return NONSENSE_mA if found_mA is None else found_mA
+
+    def _check(self, box: Box) -> None:
+        """It acknowledged once more; one that still holds more does not obey."""
+        found_mA = self._read_back(box)
+        box.must_check = found_mA is not None and found_mA > box.target_mA
+        if found_mA is not None and box.must_check:
+            self._starve(box, found_mA)
+
+    def _starve(self, box: Box, has_mA: int) -> None:
+        """No message to its address until its own watchdog has acted (design, section 4.5), where
+        it has one and its fallback is less than what it has."""
+        watchdog_ns = box.row.watchdog_ns
+        box.must_check = True
+        if watchdog_ns is None or box.row.fallback_mA >= has_mA:
+            return
+        box.is_acknowledged = False
+        self._note(Happening.STARVED, box.index, has_mA, box.target_mA)
+        until_ns = self._clock.now_ns() + watchdog_ns * 12 // 10
+        for other in self.boxes:
+            if other.row.address == box.row.address:
+                other.starve_until_ns = until_ns
+
+    def _is_left_alone(self, box: Box) -> bool:
+        return box.is_starved or self._clock.now_ns() < box.starve_until_ns
 
     def _hold_one(self) -> None:
         """Refresh the charger that waits longest: those that answer go first."""
@@ -260,13 +300,13 @@ class BusHolder:
             box.sync(self._link)
             if box.is_starved:
                 box.tried_at_ns = now_ns
-            else:
-                self._write(box)
+            elif self._write(box) and box.must_check:
+                self._check(box)
 
     def _park(self) -> None:
         """The scan needs time for its first writes: what is due soon is refreshed now."""
         now_ns = self._clock.now_ns()
-        soon = [box for box in self.boxes if box.is_acknowledged and not box.is_starved]
+        soon = [box for box in self.boxes if box.is_acknowledged and not self._is_left_alone(box)]
         soon = [box for box in soon if now_ns - box.tried_at_ns > box.refresh_ns // 4]
         for box in outlets_apart(soon):
             if self._order is not Order.PARK:
@@ -284,7 +324,7 @@ class BusHolder:
     def _due_at_ns(self, box: Box) -> int:
         """Half of a third of the watchdog's time is left for the bus to find room."""
         after_ns = box.refresh_ns // 2 if box.is_acknowledged else PROBE_EVERY_ns
-        return box.tried_at_ns + after_ns
+        return max(box.tried_at_ns + after_ns, box.starve_until_ns)
 
     def _idle_ns(self) -> int:
         if self._order is Order.HOLD and self._line is not None and self.boxes:

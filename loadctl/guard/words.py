@@ -46,6 +46,7 @@ class Happening(IntEnum):
     PORT_BACK = 12  # who: bus
     CRASH_LOOP = 13  # first: scans that ended within the window, second: s until the next start
     STOP_ASKED = 14
+    STARVED = 16  # who: charger, first: mA that it has at most, second: mA that it does not obey
     STOPPED = 15  # first: chargers that are down or starved, second: those that did not answer
 
 
@@ -87,6 +88,8 @@ def event_words(kind: int, first: int, second: int) -> str:
         Happening.PORT_LOST: "port lost",
         Happening.PORT_BACK: "port open again",
         Happening.CRASH_LOOP: f"{first} scans ended: failsafe, the next start is in {second} s",
+        Happening.STARVED: f"has up to {first} mA and does not take {second} mA: nothing is sent"
+        " to it until its own watchdog has acted",
         Happening.STOP_ASKED: "told to stop",
         Happening.STOPPED: f"stopped: {first} chargers at failsafe, {second} did not answer",
     }

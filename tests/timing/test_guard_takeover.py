@@ -280,6 +280,71 @@ def test_takeover_of_a_bus_without_its_port_does_not_keep_the_others_waiting(
     assert [box.index for box in rig.holder.unanswered] == [0]
 
 
+SHORT = {"watchdog_ns": 2 * NS_PER_S, "failsafe_mA": 6_000, "fallback_mA": 6_000}
+
+
+def quiet_rig(directory: Path, **changes: Any) -> Rig:
+    """Two chargers at 16 A with watchdogs of 2 s; the first will not come down."""
+    rows = [make_charger(f"bay{i}", address=1 + i, **{**SHORT, **changes}) for i in (1, 2)]
+    return Rig(directory, rows, [16_000, 16_000])
+
+
+def heard_by_first(rig: Rig) -> int:
+    return sum(message.address == 2 for message in rig.boxes.messages)
+
+
+def silence_of_first_s(rig: Rig) -> float:
+    """How long nothing more comes to the first, from the moment that it is starved."""
+    rig.until(lambda: (Happening.STARVED, 0) in rig.kinds())
+    n_heard, begun_s = heard_by_first(rig), time.monotonic()
+    rig.until(lambda: heard_by_first(rig) > n_heard)
+    return time.monotonic() - begun_s
+
+
+def test_charger_that_refuses_its_failsafe_setpoint_is_left_to_its_own_watchdog(
+    tmp_path: Path,
+) -> None:
+    rig = quiet_rig(tmp_path)
+    rig.boxes.stubborn.add(2)
+    rig.take()
+    assert heard_by_first(rig) == 2  # the write, and once more
+    assert 2.3 < silence_of_first_s(rig) < 2.7
+    assert rig.holder.unanswered[0].index == 0
+    rig.boxes.stubborn.clear()
+    rig.until(lambda: rig.holder.unanswered == [], within_s=4)
+    rig.close()
+
+
+def test_charger_that_acknowledges_and_holds_more_is_left_to_its_own_watchdog(
+    tmp_path: Path,
+) -> None:
+    rig = quiet_rig(tmp_path)
+    rig.boxes.after_write[2, SETPOINT] = 160
+    rig.take()
+    assert 2.3 < silence_of_first_s(rig) < 2.7
+    del rig.boxes.after_write[2, SETPOINT]
+    rig.until(lambda: rig.holder.unanswered == [], within_s=4)
+    rig.close()
+
+
+def test_charger_whose_fallback_is_no_less_is_asked_again_and_again(tmp_path: Path) -> None:
+    rig = quiet_rig(tmp_path, fallback_mA=16_000)
+    rig.boxes.stubborn.add(2)
+    rig.take()
+    rig.until(lambda: heard_by_first(rig) >= 4, within_s=4)
+    assert (Happening.STARVED, 0) not in rig.kinds()
+    rig.close()
+
+
+def test_outlets_of_a_box_that_does_not_obey_are_left_alone_together(tmp_path: Path) -> None:
+    rows = [make_charger(f"bay{i}", address=2, **SHORT) for i in (1, 2)]
+    rig = Rig(tmp_path, rows, [16_000, 16_000])
+    rig.boxes.stubborn.add(2)
+    rig.take()
+    assert 2.0 < silence_of_first_s(rig) < 2.7
+    rig.close()
+
+
 AUDIT = """
 import sys, threading
 from pathlib import Path

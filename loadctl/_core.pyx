@@ -56,7 +56,6 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     prove_by_time(law, now_ns)
     update_reserves(law, now_ns)
     estimate(law, now_ns)
-    note_backgrounds(law)
     set_failsafe_targets(law)
     fill_caps(law)
     if law.site.mode == MODE_RUN:
@@ -84,6 +83,7 @@ cdef int run_confirm(law_t *law, int64_t now_ns) noexcept nogil:
         return TIME_WENT_BACK
     update_reserves(law, now_ns)
     estimate_rigorous(law)
+    note_backgrounds(law, now_ns)
     judge_gives(law)
     sum_up(law)
     law.site.is_confirmed = True

@@ -3,15 +3,19 @@
 The declared background is what the proof before the start rested on. Once a meter has shown more,
 beyond doubt and for as long as samples are old, that is latched until the scan is started anew;
 the proof is summed again with it, and where it does not hold failsafe targets fall to 0, lowest
-priority first, until it does. Design, section 6. Runs inside step, after the estimate.
+priority first, until it does. Design, section 6. Backgrounds are noted in confirm, when the draws
+of this scan are at hand; targets are set in step.
 """
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.estimate cimport SOURCE_METER, worst_background_mA
-from loadctl.law.layout cimport N_DIPS, N_KINDS, N_PHASES, charger_t, circuit_t
+from loadctl.law.estimate cimport SOURCE_HELD, SOURCE_METER, background_mA, worst_background_mA
+from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
 from loadctl.law.limits cimport add_to, cap_mA, clear
 from loadctl.law.tables cimport NONE, N_LOAD_KINDS, charger_row_t, law_t
+
+
+cdef int64_t STAYS_ns = 6_000_000_000    # no kettle, no switching in
 
 
 cdef void latch(law_t *law, int32_t c, int32_t p, int32_t seen_mA) noexcept nogil:
@@ -21,22 +25,38 @@ cdef void latch(law_t *law, int32_t c, int32_t p, int32_t seen_mA) noexcept nogi
         circuit.seen_background_mA[p] = max(circuit.seen_background_mA[p], seen_mA)
 
 
-cdef void note_backgrounds(law_t *law) noexcept nogil:
-    """Latch what has stayed above the declared background, whatever chargers in doubt may take."""
+cdef void note_backgrounds(law_t *law, int64_t now_ns) noexcept nogil:
+    """Latch what has stayed above the declared background. Judged by draws sampled around the meter
+    value, else by reserves: a car that follows its raises must not look like background."""
     cdef circuit_t *circuit
-    cdef int32_t c, p, k, lowest_mA
+    cdef int32_t c, p, sure_mA
     for c in range(law.n_circuits):
         circuit = &law.circuits[c]
-        if circuit.source != SOURCE_METER or circuit.n_dips < N_DIPS:
+        if circuit.source == SOURCE_HELD:
             continue
         for p in range(N_PHASES):
-            lowest_mA = circuit.dip_mA[p]
-            for k in range(1, N_DIPS):
-                lowest_mA = min(lowest_mA, circuit.dip_mA[k * N_PHASES + p])
-            if lowest_mA > worst_background_mA(law, c, p):
-                lowest_mA -= doubt_mA(law, c, p)
-                if lowest_mA > worst_background_mA(law, c, p):
-                    latch(law, c, p, lowest_mA)
+            sure_mA = 0
+            if circuit.source == SOURCE_METER:
+                sure_mA = background_mA(law, c, p, law.draw_high_mA[c * N_PHASES + p])
+            if sure_mA > law.circuit_rows[c].background_mA[p]:
+                sure_mA -= doubt_mA(law, c, p)
+            note_over(law, c, p, sure_mA, now_ns)
+
+
+cdef void note_over(
+    law_t *law, int32_t c, int32_t p, int32_t sure_mA, int64_t now_ns
+) noexcept nogil:
+    cdef circuit_t *circuit = &law.circuits[c]
+    if sure_mA <= law.circuit_rows[c].background_mA[p]:
+        circuit.over_mA[p] = 0
+        return
+    if circuit.over_mA[p] == 0:
+        circuit.over_since_ns[p] = now_ns
+        circuit.over_mA[p] = sure_mA
+    circuit.over_mA[p] = min(circuit.over_mA[p], sure_mA)
+    if now_ns - circuit.over_since_ns[p] >= STAYS_ns:
+        latch(law, c, p, circuit.over_mA[p])
+        circuit.over_mA[p] = 0
 
 
 cdef int32_t doubt_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
@@ -86,15 +106,15 @@ cdef void set_failsafe_targets(law_t *law) noexcept nogil:
 
 cdef void make_hold(law_t *law, int32_t limit_i) noexcept nogil:
     """Bring targets below this limit to 0, lowest tier and last in the file first."""
-    cdef int32_t background_mA[3]
+    cdef int32_t worst_mA[3]
     cdef int32_t c = limit_i // N_KINDS, p, k, i
     cdef int32_t is_last_resort
     cdef int64_t room_mA
     if not law.circuits[c].is_alarmed:
         return
     for p in range(N_PHASES):
-        background_mA[p] = worst_background_mA(law, c, p)
-    room_mA = cap_mA(law, c, limit_i % N_KINDS, background_mA)
+        worst_mA[p] = worst_background_mA(law, c, p)
+    room_mA = cap_mA(law, c, limit_i % N_KINDS, worst_mA)
     if limit_i % N_KINDS < N_PHASES:
         room_mA += law.circuit_rows[c].margin_mA      # the proof knows no margin
     for is_last_resort in range(2):

@@ -54,6 +54,7 @@ ctypedef struct circuit_t:
     int64_t raise_after_ns[3]           # no raise below this circuit phase before
     int64_t peak_at_ns                  # when the newest part of the peak hold began
     int64_t dip_at_ns                   # when the newest part of the dip hold began
+    int64_t over_since_ns[3]            # valid when over_mA: above the declared since then
     int32_t limit_mA[3]                 # in force
     int32_t background_mA[3]            # highest of the hold time: what shares leave room for
     int32_t background_low_mA[3]        # least that it can be now: what cuts are judged by
@@ -73,7 +74,7 @@ ctypedef struct circuit_t:
     int32_t is_above[3]                 # ... the meter, beyond takes that are still followed
     int32_t seen_background_mA[3]       # highest sure background above the declared one; latched
     int32_t is_alarmed                  # it was seen above
-    int32_t spare
+    int32_t over_mA[3]                  # least sure background since over_since_ns; 0: not above
 
 ctypedef struct meter_t:
     int64_t at_ns               # of the last good value

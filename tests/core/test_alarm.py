@@ -47,11 +47,11 @@ def test_targets_fall_only_where_the_proof_does_not_hold_lowest_tier_and_last_fi
     bench = garage()
     hold(bench, 22000, 8)  # 22 + 18 = 40: still holds
     assert bench.core.failsafe_mA() == [6000, 6000, 6000]
-    hold(bench, 22100, 8)
+    hold(bench, 22100, 13)
     assert bench.core.failsafe_mA() == [6000, 6000, 0]
-    hold(bench, 29000, 8)
+    hold(bench, 29000, 13)
     assert bench.core.failsafe_mA() == [0, 6000, 0]
-    hold(bench, 39000, 8)
+    hold(bench, 39000, 13)
     assert bench.core.failsafe_mA() == [0, 0, 0]
 
 
@@ -204,3 +204,18 @@ def test_start_lowered_target_bounds_what_a_found_setpoint_may_keep() -> None:
     for i in range(3):
         bench.core.charger_armed(i, True, 16000)
     assert bench.scan().takes == {0: 6000, 1: 6000, 2: 0}
+
+
+def test_cars_that_follow_their_raises_are_no_background() -> None:
+    """A circuit of chargers only: samples read before the meter are behind all the way up."""
+    main = circuit("main", 90000, is_dynamic=True, meter=0, background_mA=0)
+    rows = [charger(f"c{i}", max_mA=32000, rated_mA=32000) for i in range(2)]
+    bench = Bench(site([main], rows, [meter("grid")], ramp_mA_per_s=600, raise_every_ns=0))
+    bench.are_looked_at = False
+    for k in range(120):
+        bench.are_read = {k % 2} if k % 4 < 2 else set()
+        bench.loads_mA = [sum(bench.setpoints_mA)]
+        bench.scan()
+        bench.draws_mA = bench.setpoints_mA
+    assert max(bench.setpoints_mA) > 16000
+    assert bench.core.seen_backgrounds_mA() == [None]

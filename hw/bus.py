@@ -27,6 +27,7 @@ from hw.wire import (
     Line,
     Patience,
     Reply,
+    patience_as,
     request_of,
 )
 from loadctl.errors import BusError
@@ -166,14 +167,16 @@ class Bus:
         now_ns = self._clock.now_ns()
         device = self._device(exchange.address)
         self.tend(now_ns)
-        patience = self._overridden(patience)
-        start_at_ns = self._start_at_ns(device, patience, now_ns)
         line = self.line
+        usual, form = exchange, device.late.told_apart(exchange, now_ns)
+        exchange = usual if form is None else form
+        patience = patience_as(line, exchange, usual, self._overridden(patience))
+        start_at_ns = self._start_at_ns(device, patience, now_ns)
         reply_ns = line.bytes_ns(exchange.reply_bytes)
         latest_start_ns = deadline_ns - (
             line.bytes_ns(exchange.request_bytes) + patience.turnaround_ns + reply_ns
         )
-        words = self._why_not(device, exchange, now_ns, start_at_ns, latest_start_ns)
+        words = self._why_not(device, form is not None, start_at_ns, latest_start_ns)
         if words:
             device.counters.not_sent += 1
             device.counters.last_not_sent = words
@@ -201,8 +204,7 @@ class Bus:
     def _why_not(
         self,
         device: _Device,
-        exchange: Exchange,
-        now_ns: int,
+        is_told_apart: bool,
         start_at_ns: int,
         latest_start_ns: int,
     ) -> str:
@@ -211,7 +213,7 @@ class Bus:
             return self._keeper.last_error or "the port is closed"
         if device.failed_in_scan == self._scan:
             return "failed in this scan already"
-        if device.late.is_ambiguous(exchange, now_ns) and not exchange.is_write:
+        if not is_told_apart:
             return "a late reply to an earlier read could be taken for this one"
         if start_at_ns > latest_start_ns:
             return "does not fit before the deadline"
@@ -273,6 +275,7 @@ class Bus:
             device.late.answered(exchange, ended_at_ns)
         elif code is Code.REFUSED:
             counters.refused += 1
+            device.late.refused(exchange, ended_at_ns)
         else:
             if code is Code.NO_ANSWER:
                 counters.no_answer += 1

@@ -30,12 +30,14 @@ BLOCK_REGISTERS_MAX = 125  # what one reply can carry
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One contiguous read; `registers` are those of the map wholly inside it, by address."""
+    """One contiguous read; `registers` are those of the map wholly inside it, by address.
+    `alternate_count` is that of a longer read of the same, None where the device has none."""
 
     name: str
     function: int
     address: int
     count: int
+    alternate_count: int | None
     registers: tuple[Register, ...]
     decoder: BlockDecoder = field(compare=False, repr=False)
 

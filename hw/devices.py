@@ -133,10 +133,14 @@ def measure_exchanges(device_map: DeviceMap, address: int, connector: int = 1) -
     name.
     """
     offset = _offset(device_map, connector)
-    return [
-        Step(block.name, Exchange(address, block.function, block.address + offset, block.count))
-        for block in device_map.blocks
-    ]
+    return [Step(block.name, _block_read(block, address, offset)) for block in device_map.blocks]
+
+
+def _block_read(block: Block, address: int, offset: int) -> Exchange:
+    at, longer = block.address + offset, None
+    if block.alternate_count is not None:
+        longer = Exchange(address, block.function, at, block.alternate_count)
+    return Exchange(address, block.function, at, block.count, alternate=longer)
 
 
 def decode_meter(
@@ -187,6 +191,8 @@ def _believed_raws(device_map: DeviceMap, payload_by_block: Mapping[str, bytes])
         payload = payload_by_block.get(block.name)
         if payload is None:
             continue
+        if block.alternate_count is not None and len(payload) == 2 * block.alternate_count:
+            payload = payload[: 2 * block.count]
         raws = block.decoder.raws(payload)
         if raws is None:
             return None

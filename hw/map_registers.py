@@ -161,6 +161,10 @@ class RegisterReader:
         function = section.integer("read", READ_HOLDING, READ_INPUT)
         address = section.integer("address", 0, 65535)
         count = section.integer("count", 1, BLOCK_REGISTERS_MAX)
+        alternate_count = None
+        if section.has("alternate_count"):
+            alternate_count = section.integer("alternate_count", 1, BLOCK_REGISTERS_MAX)
+            self._check_alternate(section, function, address, count, alternate_count)
         self.confidence_of(section)
         inside = []
         for register in sorted(self.registers.values(), key=lambda register: register.address):
@@ -182,8 +186,32 @@ class RegisterReader:
         )
         usable = inside if is_whole else []
         return Block(
-            name, function, address, count, tuple(usable), BlockDecoder(address, count, usable)
+            name,
+            function,
+            address,
+            count,
+            alternate_count,
+            tuple(usable),
+            BlockDecoder(address, count, usable),
         )
+
+    def _check_alternate(
+        self, section: Section, function: int, address: int, count: int, alternate_count: int
+    ) -> None:
+        """Every register that it reads beyond the block must stand in the table, whole: a device
+        refuses a read that touches what it does not have, and often one that ends in a value."""
+        end = address + alternate_count
+        if alternate_count <= count:
+            section.complain("alternate_count", f"{alternate_count} is not above count {count}")
+        known: set[int] = set()
+        for register in self.registers.values():
+            if register.read_function == function:
+                known.update(range(register.address, register.address + register.count))
+                if register.address < end < register.address + register.count:
+                    section.complain("alternate_count", f"cuts {register.name} in two")
+        unknown = [at for at in range(address + count, end) if at not in known]
+        if unknown:
+            section.complain("alternate_count", f"reads {unknown[0]}, which no register holds")
 
     def place(self, name: str, per_unit: int) -> Place | None:
         """Where the blocks hold this value, and its ratio to mA, mV or W."""

@@ -98,13 +98,15 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One request and its reply. A read has `values == b""`; a write carries its raw registers,
-    most significant byte first."""
+    most significant byte first. `alternate` is a longer read of the same values: a reply to the one
+    is told from a reply to the other by its length."""
 
     address: int
     function: int
     register: int
     count: int
     values: bytes = b""
+    alternate: Exchange | None = None
 
     @property
     def is_write(self) -> bool:
@@ -223,7 +225,8 @@ class Wire(Protocol):
         Sends nothing and answers NOT_SENT when what the plan counts for it (silence or gap still
         due, request, turnaround, reply) does not fit before the deadline, when the device failed in
         this scan already, and when a late reply to an earlier unanswered read could be taken for
-        the reply to this one.
+        the reply to this one. Where only the alternate has a reply that is surely its own, that is
+        sent, and the payload is as long as the alternate's.
         """
         ...
 
@@ -239,3 +242,18 @@ def failed_ns(line: Line, exchange: Exchange, timeout_ns: int) -> int:
     and then runs to its full length."""
     wire_ns = line.bytes_ns(exchange.request_bytes) + line.bytes_ns(exchange.reply_bytes)
     return line.silent_ns + wire_ns + timeout_ns
+
+
+def patience_as(line: Line, asked: Exchange, usual: Exchange, patience: Patience) -> Patience:
+    """The patience for one of the two forms of a read.
+
+    The longer one is given up earlier by the time of its extra bytes, so that it is over when the
+    usual one would be. No device is given up before its turnaround: where that leaves no room, a
+    failed exchange is as much longer.
+    """
+    if asked is usual:
+        return patience
+    turnaround_ns, timeout_ns, gap_ns, gap_on_bus = patience
+    extra_ns = line.bytes_ns(asked.reply_bytes) - line.bytes_ns(usual.reply_bytes)
+    timeout_ns = max(timeout_ns - extra_ns, min(turnaround_ns, timeout_ns))
+    return Patience(turnaround_ns, timeout_ns, gap_ns, gap_on_bus)

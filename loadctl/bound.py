@@ -68,7 +68,7 @@ def _bus_bound(tables: Tables, maps: dict[str, DeviceMap], bus_i: int) -> BusBou
     devices: list[MeterRow | ChargerRow] = [*meters, *chargers]
     waits = [_patience(row, maps[device.model]) for device in devices]
     replies_ns = [
-        wait.turnaround_ns + line.bytes_ns(exchange.reply_bytes)
+        wait.turnaround_ns + line.bytes_ns((exchange.alternate or exchange).reply_bytes)
         for device, wait in zip(devices, waits, strict=True)
         for exchange in _everything_said(device, maps[device.model])
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hw.devices import DeviceMap, kick_exchange, measure_exchanges, patience, setpoint_exchange
-from hw.wire import Exchange, Line, Patience, exchange_ns, failed_ns
+from hw.wire import Exchange, Line, Patience, exchange_ns, failed_ns, patience_as
 from loadctl.tables import BusRow, ChargerRow, MeterRow, Tables
 from loadctl.units import NS_PER_S, ms_from_ns
 
@@ -89,7 +89,7 @@ class _Cost:
 
     def slot(self, what: str, exchanges: Sequence[Exchange], wait: Patience) -> Slot:
         """Several exchanges with one device stand apart by its own gap; the first that fails is the
-        last.
+        last. A read in two forms counts in the longer; one that fails is not longer for that.
         """
         stretch_ns = max(0, self.bus_gap_ns - self.line.silent_ns)
         gap_ns = max(0, _own_gap_ns(wait) - self.line.silent_ns)
@@ -97,9 +97,11 @@ class _Cost:
         worst_failed_ns = 0
         for i, exchange in enumerate(exchanges):
             before_ns = spent_ns + stretch_ns + (gap_ns if i else 0)
-            given_up_ns = before_ns + failed_ns(self.line, exchange, wait.timeout_ns)
+            longest = exchange.alternate or exchange
+            timeout_ns = patience_as(self.line, longest, exchange, wait).timeout_ns
+            given_up_ns = before_ns + failed_ns(self.line, longest, timeout_ns)
             worst_failed_ns = max(worst_failed_ns, given_up_ns)
-            spent_ns = before_ns + exchange_ns(self.line, exchange, wait.turnaround_ns)
+            spent_ns = before_ns + exchange_ns(self.line, longest, wait.turnaround_ns)
         return Slot(what, spent_ns, max(spent_ns, worst_failed_ns))
 
 

@@ -323,6 +323,8 @@ class BusTalk:
         if reply.code is not Code.NOT_SENT:
             self.free_at_ns[exchange.address] = reply.ended_at_ns + station.patience.gap_ns
         if reply.code in (Code.GOOD, Code.REFUSED):
+            if exchange.alternate is not None and len(reply.payload) > 2 * exchange.count:
+                exchange = exchange.alternate
             self._measure(station, exchange, took_ns, reply.ended_at_ns)
         return reply
 

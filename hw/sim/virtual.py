@@ -26,6 +26,7 @@ from hw.wire import (
     Patience,
     Reply,
     check_reply,
+    patience_as,
     rtu_frame,
 )
 
@@ -90,10 +91,14 @@ class VirtualWire:
         now_ns = self.now_ns()
         if not self.is_open:
             return self._not_sent(exchange, now_ns)
+        usual, form = exchange, self._late[exchange.address].told_apart(exchange, now_ns)
+        if form is None:
+            return self._not_sent(usual, now_ns)
+        exchange, patience = form, patience_as(self.line, form, usual, patience)
         begin_ns = max(now_ns, self._free_at_ns(exchange.address, patience))
         asked_ns = begin_ns + self.line.bytes_ns(exchange.request_bytes)
         expected_ns = asked_ns + patience.turnaround_ns + self.line.bytes_ns(exchange.reply_bytes)
-        if not self._may_send(exchange, now_ns, expected_ns, deadline_ns):
+        if expected_ns > deadline_ns or exchange.address in self._struck:
             return self._not_sent(exchange, now_ns)
         self._in_flight = [a for a in self._in_flight if a.last_at_ns > begin_ns]
         answer = self.slaves.hear(rtu_frame(exchange), asked_ns)
@@ -114,14 +119,6 @@ class VirtualWire:
     def _not_sent(self, exchange: Exchange, now_ns: int) -> Reply:
         self._counters[exchange.address].not_sent += 1
         return Reply(Code.NOT_SENT, b"", 0, now_ns, now_ns)
-
-    def _may_send(
-        self, exchange: Exchange, now_ns: int, expected_ns: int, deadline_ns: int
-    ) -> bool:
-        if expected_ns > deadline_ns or exchange.address in self._struck:
-            return False
-        late = self._late[exchange.address]
-        return not late.is_ambiguous(exchange, now_ns) or exchange.is_write
 
     def _free_at_ns(self, address: int, patience: Patience) -> int:
         """When the next request may begin: silence, gaps, and the line drained after a failure."""
@@ -164,6 +161,7 @@ class VirtualWire:
             late.answered(exchange, reply.ended_at_ns)
         elif reply.code is Code.REFUSED:
             counters.refused += 1
+            late.refused(exchange, reply.ended_at_ns)
         else:
             counters.no_answer += reply.code is Code.NO_ANSWER
             counters.bad_frame += reply.code is Code.BAD_FRAME

@@ -58,7 +58,41 @@ def sdm630_payload(currents_A: tuple[float, ...] = (1.5, 2.0, 0.0)) -> bytes:
 
 
 def test_measure_exchanges_of_a_meter_are_one_block_of_twenty_registers():
-    assert measure_exchanges(METER, 7) == [Step("values", Exchange(7, 4, 0, 20))]
+    longer = Exchange(7, 4, 0, 22)
+    assert measure_exchanges(METER, 7) == [Step("values", Exchange(7, 4, 0, 20, alternate=longer))]
+
+
+def test_meter_reading_of_either_length_is_the_same_and_of_no_other():
+    payload = meter_payload()
+    usual = decode_meter(METER, {"values": payload})
+    assert usual is not None
+    assert decode_meter(METER, {"values": payload + b"\0\0\0\7"}) == usual
+    assert decode_meter(METER, {"values": payload + b"\0\0"}) is None
+    assert decode_meter(METER, {"values": payload + bytes(6)}) is None
+
+
+def test_meter_without_an_alternate_has_readings_of_one_length():
+    raw = copy.deepcopy(shipped_maps()["reference-meter"])
+    del raw["blocks"]["values"]["alternate_count"]
+    one = parse_map(raw, "x.toml")
+    assert measure_exchanges(one, 7) == [Step("values", Exchange(7, 4, 0, 20))]
+    assert decode_meter(one, {"values": meter_payload()}) is not None
+    assert decode_meter(one, {"values": meter_payload() + bytes(4)}) is None
+
+
+def test_alternate_of_a_second_outlet_is_moved_with_its_block():
+    two = changed(
+        "reference-charger",
+        connectors={"count": 2, "stride": 200, "confidence": "H"},
+        registers={"extra": {"address": 5, "read": 4, "type": "u16", "confidence": "H"}},
+        blocks={
+            "status": {"read": 4, "address": 0, "count": 5, "alternate_count": 6, "confidence": "H"}
+        },
+    )
+    longer = Exchange(5, 4, 200, 6)
+    assert measure_exchanges(two, 5, 2) == [
+        Step("status", Exchange(5, 4, 200, 5, alternate=longer))
+    ]
 
 
 def test_measure_exchanges_of_the_heidelberg_are_its_status_block():

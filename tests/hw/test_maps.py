@@ -374,3 +374,20 @@ def test_meter_frequency_in_a_block_needs_a_plausible_range():
     del raw["registers"]["frequency_Hz"]["plausible"]
     (line,) = lines_of(raw)
     assert line.startswith("x.toml: registers.frequency_Hz.plausible: needs bounds within ")
+
+
+@pytest.mark.parametrize(
+    ("alternate_count", "lines"),
+    [
+        (20, ["x.toml: blocks.values.alternate_count: 20 is not above count 20"]),
+        (21, ["x.toml: blocks.values.alternate_count: cuts serial_number in two"]),
+        (24, ["x.toml: blocks.values.alternate_count: reads 22, which no register holds"]),
+        (126, ["x.toml: blocks.values.alternate_count: 126 is not within 1 to 125"]),
+    ],
+)
+def test_alternate_count_that_the_table_does_not_bear_is_refused(
+    alternate_count: int, lines: list[str]
+):
+    raw = copy.deepcopy(shipped_maps()["reference-meter"])
+    raw["blocks"]["values"]["alternate_count"] = alternate_count
+    assert lines_of(raw)[:1] == lines

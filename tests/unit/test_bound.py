@@ -23,8 +23,9 @@ def test_bound_of_the_garage_counts_every_part(tmp_path: Path) -> None:
     (bound,) = takeover_bounds(site.tables, site.maps)
     assert bound.detect_ns == 1_500_000_000
     assert bound.reap_ns == 50_000_000
-    # The longest reply: 10 ms turnaround, 45 bytes of the meter; no gap but 3.5 characters.
-    assert bound.silence_ns == 10_000_000 + bytes_ns(45) + SILENT_ns
+    # The longest reply: 10 ms turnaround, 49 bytes of the meter's longer read; no gap but 3.5
+    # characters.
+    assert bound.silence_ns == 10_000_000 + bytes_ns(49) + SILENT_ns
     # Two writes by function 6, 8 bytes each way, each given up after 80 ms.
     assert bound.writes_ns == 2 * (SILENT_ns + 2 * bytes_ns(8) + 80_000_000)
     assert bound.total_ns == 1_550_000_000 + bound.silence_ns + bound.writes_ns
@@ -40,7 +41,7 @@ def test_bound_overrides_of_the_bus_count(tmp_path: Path) -> None:
     text = changed(('frame = "8E1"', 'frame = "8E1"\nturnaround_ms = 30\ntimeout_ms = 90'))
     site = site_of(tmp_path, text)
     (bound,) = takeover_bounds(site.tables, site.maps)
-    assert bound.silence_ns == 30_000_000 + bytes_ns(45) + SILENT_ns
+    assert bound.silence_ns == 30_000_000 + bytes_ns(49) + SILENT_ns
     assert bound.writes_ns == 2 * (SILENT_ns + 2 * bytes_ns(8) + 90_000_000)
 
 
@@ -54,8 +55,8 @@ def test_bound_gap_of_a_device_stands_in_the_silence_and_not_between_others(tmp_
     text = in_table("meter.grid", ("reference-meter", "eastron-sdm630"))
     site = site_of(tmp_path, text)
     (bound,) = takeover_bounds(site.tables, site.maps)
-    # 18 registers: 41 bytes after 20 ms, then the 100 ms that the meter wants.
-    assert bound.silence_ns == 20_000_000 + bytes_ns(41) + 100_000_000
+    # 20 registers of the longer read: 45 bytes after 20 ms, then the 100 ms that the meter wants.
+    assert bound.silence_ns == 20_000_000 + bytes_ns(45) + 100_000_000
     assert bound.writes_ns == 2 * (SILENT_ns + 2 * bytes_ns(8) + 80_000_000)
 
 

@@ -94,7 +94,7 @@ def test_check_prints_how_long_a_takeover_may_take(tmp_path: Path) -> None:
     path = write_site(tmp_path, WITH_PORT)
     output = CliRunner().invoke(cli, ["check", str(path)]).output
     assert (
-        "  bus rs485: 1770.1 ms (notice 1500.0, end it 50.0, silence 37.8, writes 182.3)"
+        "  bus rs485: 1772.4 ms (notice 1500.0, end it 50.0, silence 40.1, writes 182.3)"
     ) in output.splitlines()
     answer = json.loads(CliRunner().invoke(cli, ["check", str(path), "--json"]).output)
     guard = answer["guard"]["rs485"]

@@ -24,13 +24,14 @@ GOOD, LOST, BAD = Code.GOOD, Code.NO_ANSWER, Code.BAD_FRAME
 
 
 class ScriptedWire:
-    """Answers by function of the exchange; each takes 20 ms and may not end after the deadline."""
+    """Answers by function of the exchange; each takes `takes_ns` and ends within the deadline."""
 
     is_open = True
 
     def __init__(self) -> None:
         self.now = 0
         self.sent: list[Exchange] = []
+        self.takes_ns = 20 * MS_ns
         self.answer: Callable[[Exchange], tuple[Code, bytes]] = well
 
     def now_ns(self) -> int:
@@ -40,11 +41,11 @@ class ScriptedWire:
         pass
 
     def transact(self, exchange: Exchange, patience: Patience, deadline_ns: int) -> Reply:
-        if self.now + 20 * MS_ns > deadline_ns:
+        if self.now + self.takes_ns > deadline_ns:
             return Reply(Code.NOT_SENT, b"", 0, self.now, self.now)
         self.sent.append(exchange)
         begun_ns = self.now
-        self.now += 20 * MS_ns
+        self.now += self.takes_ns
         code, payload = self.answer(exchange)
         return Reply(code, payload, 2 if code is Code.REFUSED else 0, begun_ns, self.now)
 
@@ -485,6 +486,19 @@ def test_talk_reply_slower_than_the_plan_is_counted_and_its_record_is_an_event(
     seen = bench.snapshot()
     assert seen["scan"]["slow_replies"] == 3
     assert [event["first"] - planned_ns // 1000 for event in seen["events"]] == [2_000, 3_000]
+
+
+@pytest.mark.parametrize(("count", "slow_replies"), [(20, 1), (22, 0)])
+def test_talk_longer_read_of_a_meter_is_measured_as_what_it_is(
+    tmp_path: Path, count: int, slow_replies: int
+) -> None:
+    """2.3 ms more on the wire, of which 1 ms is nobody's."""
+    bench = Bench(tmp_path, 0, n_meters=1)
+    took_ns = LINE.bytes_ns(8) + LINE.bytes_ns(5 + 2 * 22) + 10 * MS_ns
+    bench.wire.takes_ns = took_ns
+    bench.wire.answer = lambda exchange: (GOOD, bytes(2 * count))
+    bench.talk.read()
+    assert bench.snapshot()["scan"]["slow_replies"] == slow_replies
 
 
 def test_talk_silent_charger_takes_no_turn_in_the_status_rotation(tmp_path: Path) -> None:

@@ -344,3 +344,27 @@ def test_plan_in_words_ends_with_worst_case_and_margin():
         "period                                          500.0 ms",
         "margin, 4 % of the period                        24.4 ms",
     ]
+
+
+def test_plan_slot_of_a_meter_is_no_longer_for_its_longer_read_where_turnaround_leaves_room():
+    tables = make_tables(n_chargers=1)
+    raw = copy.deepcopy(tables.maps["reference-meter"])
+    del raw["blocks"]["values"]["alternate_count"]
+    without = maps_of(tables) | {"reference-meter": parse_map(raw, "one form")}
+    plans = [make_plan(tables, maps) for maps in (maps_of(tables), without)]
+    assert plans[0].worst_scan_ns == plans[1].worst_scan_ns
+    assert plans[0].buses[0].meter_slots[0].failed_ns == near(METER_FAILED_ns)
+
+
+@pytest.mark.parametrize(("turnaround_ms", "room_ms"), [(77, 3), (79, 1), (80, 0)])
+def test_plan_counts_what_of_the_longer_read_the_turnaround_leaves_no_room_for(
+    turnaround_ms: int, room_ms: int
+):
+    """It is 4 bytes longer and given up after 80 ms."""
+    tables = make_tables(n_chargers=1)
+    maps = maps_of(tables)
+    maps |= {
+        "reference-meter": changed_maps(tables, turnaround_ms=turnaround_ms)["reference-meter"]
+    }
+    slot = make_plan(tables, maps).buses[0].meter_slots[0]
+    assert slot.failed_ns == near(METER_FAILED_ns + max(0, 4 * CHAR_ns - room_ms * NS_PER_MS))

@@ -219,7 +219,11 @@ class Guard:
     # the ports
 
     def _tend_ports(self) -> None:
-        """Hear of lost ports, notice them, and send the scan those that were opened again."""
+        """Hear of lost ports, and send the scan those that were opened again.
+
+        Not even a poll of a port happens here: on a tty it waits for an ordinary thread of the
+        kernel, which a scan in an endless loop keeps from running.
+        """
         child = self._child
         if child is not None:
             for message in child.channel.receive():
@@ -227,9 +231,7 @@ class Guard:
                     self.holders[message.bus_i].lose()
         for bus_i, holder in enumerate(self.holders):
             with holder.port_lock:
-                if holder.has_hung_up():
-                    holder.lose()
-                elif child is not None and self._sent[bus_i] != holder.n_opened:
+                if child is not None and self._sent[bus_i] != holder.n_opened:
                     lock_fd, data_fd = holder.fds
                     if data_fd >= 0 and child.channel.send_port(bus_i, data_fd, lock_fd):
                         self._sent[bus_i] = holder.n_opened

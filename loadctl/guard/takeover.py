@@ -143,10 +143,6 @@ class BusHolder:
         elif self._held_lock_fd >= 0:
             os.close(self._held_lock_fd)
 
-    def has_hung_up(self) -> bool:
-        """With the lock of the port held."""
-        return self.port is not None and self.port.data_fd >= 0 and has_hung_up(self.port.data_fd)
-
     @property
     def fds(self) -> tuple[int, int]:
         """Lock and data of the port, -1 for none; with the lock of the port held."""
@@ -348,13 +344,16 @@ class BusHolder:
     # the port
 
     def _tend_port(self) -> None:
-        if self._is_lost or (self._line is not None and self.has_hung_up()):
+        if self._is_lost or self._has_hung_up():
             self._is_lost = False
             self._drop_port()
         now_ns = self._clock.now_ns()
         if self.port is None and now_ns >= self._next_open_at_ns:
             self._next_open_at_ns = now_ns + REOPEN_EVERY_ns
             self._reopen()
+
+    def _has_hung_up(self) -> bool:
+        return self.port is not None and self.port.data_fd >= 0 and has_hung_up(self.port.data_fd)
 
     def _drop_port(self) -> None:
         """Only the exchange of the references needs the lock: closing a tty may wait for it."""

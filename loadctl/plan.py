@@ -9,7 +9,8 @@ charger | the probe of one silent charger give at a fixed point: raises and refr
 
 The one more timeout is the scan's: it is spent in the read phase or in the take phase, on any bus.
 The probe goes last in its phase and ends with it, so it may be waited for less long than
-`timeout_ms` but never less than the device's turnaround. The same holds for the last give.
+`timeout_ms` but never less than the device's turnaround. The same holds for the last give where the
+period has no room for its timeout.
 """
 
 from __future__ import annotations
@@ -188,7 +189,8 @@ def _give_ns(plan: BusPlan) -> int:
 
 
 def _with_more_gives(plan: Plan) -> Plan:
-    """Use what the period has left for more raises in one scan, at most one for each charger."""
+    """Use what the period has left for more raises in one scan, at most one for each charger; and
+    where it has room for that too, wait for the last of them as long as for any other exchange."""
     free_ns = plan.margin_ns - plan.period_ns // FREE_PART
     phase_ns = plan.give_end_ns - plan.give_at_ns + max(0, free_ns)
     buses = []
@@ -197,6 +199,9 @@ def _with_more_gives(plan: Plan) -> Plan:
         n_gives = min(len(bus.setpoint_slots), phase_ns // slot_ns) if slot_ns else 0
         buses.append(replace(bus, n_gives_per_scan=max(bus.n_gives_per_scan, n_gives)))
     give_end_ns = plan.give_at_ns + _largest(_give_ns(bus) for bus in buses)
+    wait_ns = _largest(bus.timeout_ns for bus in buses)
+    if give_end_ns + wait_ns + KEEP_ns <= plan.period_ns - plan.period_ns // FREE_PART:
+        give_end_ns += wait_ns
     return replace(
         plan, give_end_ns=give_end_ns, worst_scan_ns=give_end_ns + KEEP_ns, buses=tuple(buses)
     )

@@ -70,6 +70,7 @@ class Box:
         self.n_refused = 0  # writes in a row
         self.must_check = False  # it was deaf: an acknowledgement alone is not believed
         self.starve_until_ns = 0  # no message before: its own watchdog is to act
+        self.n_starves = 0  # in a row
 
     def sync(self, words: ToldWords) -> None:
         """Take over what the link says. A word that cannot be read leaves the last known value: the

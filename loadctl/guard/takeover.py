@@ -30,6 +30,7 @@ from loadctl.units import NS_PER_S
 REOPEN_EVERY_ns = NS_PER_S
 PROBE_EVERY_ns = NS_PER_S  # a charger that did not answer
 NONSENSE_mA = -1
+STARVE_GROWS, STARVE_MAX_ns = 4, 600 * NS_PER_S
 REFUSALS_MAX = 2  # of the failsafe setpoint, in a row
 IDLE_ns = NS_PER_S // 2
 STACK_BYTES = 256 * 1024
@@ -265,6 +266,8 @@ class BusHolder:
         """It acknowledged once more; one that still holds more does not obey."""
         found_mA = self._read_back(box)
         box.must_check = found_mA is not None and found_mA > box.target_mA
+        if found_mA is not None and not box.must_check:
+            box.n_starves = 0
         if found_mA is not None and box.must_check:
             self._starve(box, found_mA)
 
@@ -277,7 +280,10 @@ class BusHolder:
             return
         box.is_acknowledged = False
         self._note(Happening.STARVED, box.index, has_mA, box.target_mA)
-        until_ns = self._clock.now_ns() + watchdog_ns * 12 // 10
+        # Every further try feeds its watchdog at what it has, so each comes much later.
+        span_ns = watchdog_ns * 12 // 10 * STARVE_GROWS**box.n_starves
+        box.n_starves += 1
+        until_ns = self._clock.now_ns() + min(span_ns, max(STARVE_MAX_ns, watchdog_ns * 12 // 10))
         for other in self.boxes:
             if other.row.address == box.row.address:
                 other.starve_until_ns = until_ns

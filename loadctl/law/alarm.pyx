@@ -16,6 +16,7 @@ from loadctl.law.tables cimport NONE, N_LOAD_KINDS, charger_row_t, law_t
 
 
 cdef int64_t STAYS_ns = 6_000_000_000    # no kettle, no switching in
+cdef int64_t UNCHANGED_ns = 600_000_000_000
 
 
 cdef void latch(law_t *law, int32_t c, int32_t p, int32_t seen_mA) noexcept nogil:
@@ -43,6 +44,11 @@ cdef void note_backgrounds(law_t *law, int64_t now_ns) noexcept nogil:
             note_over(law, c, p, sure_mA, now_ns)
 
 
+cdef int64_t stays_ns(law_t *law, int32_t c) noexcept nogil:
+    """One that has not changed in any digit since this scan began may have stood still before."""
+    return STAYS_ns if law.meters[law.circuit_rows[c].meter].has_changed else UNCHANGED_ns
+
+
 cdef void note_over(
     law_t *law, int32_t c, int32_t p, int32_t sure_mA, int64_t now_ns
 ) noexcept nogil:
@@ -54,7 +60,7 @@ cdef void note_over(
         circuit.over_since_ns[p] = now_ns
         circuit.over_mA[p] = sure_mA
     circuit.over_mA[p] = min(circuit.over_mA[p], sure_mA)
-    if now_ns - circuit.over_since_ns[p] >= STAYS_ns:
+    if now_ns - circuit.over_since_ns[p] >= stays_ns(law, c):
         latch(law, c, p, circuit.over_mA[p])
         circuit.over_mA[p] = 0
 

@@ -109,6 +109,7 @@ cdef void judge_gives(law_t *law) noexcept nogil:
     cdef charger_t *charger
     cdef int32_t k, i, limit_i, is_start
     fill_reserves(law)
+    drop_unreachable(law)
     for is_start in range(1, -1, -1):
         for k in range(law.n_chargers):
             i = law.by_rank[k]
@@ -119,6 +120,18 @@ cdef void judge_gives(law_t *law) noexcept nogil:
             if limit_i != NONE:
                 explain_limit(charger, WAITS_FOR_PROOF, limit_i)
             judge(law, i)
+
+
+cdef void drop_unreachable(law_t *law) noexcept nogil:
+    """One that fell silent or lost its settings since the step gets no raise."""
+    cdef charger_t *charger
+    cdef int32_t i
+    for i in range(law.n_chargers):
+        charger = &law.chargers[i]
+        if charger.action == ACTION_GIVE and (charger.is_silent or not charger.is_armed):
+            charger.action = ACTION_NONE
+            charger.action_mA = charger.setpoint_mA
+            charger.is_start = False
 
 
 cdef int32_t uncovered(law_t *law, int32_t i) noexcept nogil:

@@ -106,6 +106,8 @@ ctypedef struct meter_t:
     int32_t differs
     int32_t is_frozen           # seen to stand still; until a value changes
     int32_t n_implausible       # readings with voltages that cannot be
+    int32_t has_gap             # not read in some scan since its values last changed
+    int32_t has_changed         # since the first reading
 
 ctypedef struct charger_t:
     int64_t status_at_ns        # of the last good status block

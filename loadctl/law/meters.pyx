@@ -86,8 +86,10 @@ cdef bint is_in_range(law_t *law, int64_t voltage_mV) noexcept nogil:
 cdef void count_read(meter_t *meter, bint is_same, bint is_flicker, int64_t at_ns) noexcept nogil:
     """Take in whether this good read differs from the one before it."""
     cdef int64_t same_ns = at_ns - meter.changed_at_ns
-    cdef bint is_honest = meter.n_reads[0] > 0 and not meter.is_frozen
+    cdef bint is_honest = meter.n_reads[0] > 0 and not meter.is_frozen and not meter.has_gap
     if not is_same:
+        meter.has_changed = meter.has_value
+        meter.has_gap = False
         meter.changed_at_ns = at_ns
         meter.has_base = False
         meter.differs = False

@@ -18,9 +18,10 @@ def garage(declared_mA: int = 20000, mode: int = RUN, **changes: Any) -> Bench:
 
 
 def hold(bench: Bench, background_mA: int, seconds: float) -> None:
-    for _ in range(int(seconds * 2)):
+    for k in range(int(seconds * 2)):
         bench.draws_mA = bench.setpoints_mA
-        bench.loads_mA = [background_mA + sum(bench.draws_mA)]
+        load_mA = background_mA + sum(bench.draws_mA)
+        bench.loads_mA = [(load_mA, load_mA, load_mA - k % 2)]  # no meter stands quite still
         bench.scan()
 
 
@@ -29,9 +30,9 @@ def test_background_that_stays_above_the_declared_is_latched_with_its_highest() 
     hold(bench, 21000, 4)
     assert bench.core.seen_backgrounds_mA() == [None]
     hold(bench, 21000, 4)
-    assert bench.core.seen_backgrounds_mA() == [(21000, 21000, 21000)]
+    assert bench.core.seen_backgrounds_mA() == [(21000, 21000, 20999)]
     hold(bench, 5000, 60)
-    assert bench.core.seen_backgrounds_mA() == [(21000, 21000, 21000)]
+    assert bench.core.seen_backgrounds_mA() == [(21000, 21000, 20999)]
     assert bench.circuit(0)["is_alarmed"] == 1
 
 
@@ -149,7 +150,7 @@ def test_dead_charger_hides_no_more_than_its_rating() -> None:
     hold(bench, 39900, 8)
     assert bench.core.seen_backgrounds_mA() == [None]
     hold(bench, 40100, 8)
-    assert bench.core.seen_backgrounds_mA() == [(20100, 20100, 20100)]
+    assert bench.core.seen_backgrounds_mA() == [(20100, 20100, 20099)]
 
 
 def test_proof_is_redone_with_what_each_may_fall_to() -> None:
@@ -219,3 +220,15 @@ def test_cars_that_follow_their_raises_are_no_background() -> None:
         bench.draws_mA = bench.setpoints_mA
     assert max(bench.setpoints_mA) > 16000
     assert bench.core.seen_backgrounds_mA() == [None]
+
+
+def test_meter_that_has_not_changed_since_the_start_latches_nothing() -> None:
+    """The scan was started anew while its meter stood still, and cars came down to failsafe."""
+    bench = garage(declared_mA=0)
+    bench.draws_mA = [6000] * 3
+    bench.loads_mA = [38000]
+    bench.run(30)
+    assert bench.core.seen_backgrounds_mA() == [None]
+    bench.loads_mA = [38001]
+    bench.run(30)
+    assert bench.core.seen_backgrounds_mA() != [None]

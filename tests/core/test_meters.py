@@ -223,3 +223,15 @@ def test_honest_meter_of_coarse_digits_is_never_frozen(digit_mV: int, every: int
             bench.voltages_mV = [(shown[0], shown[1], shown[2])]
         bench.scan()
         assert quality(bench) == TRUSTED, k
+
+
+@pytest.mark.parametrize("gap_scans", [1, 3, 20])
+def test_lost_reads_before_do_not_hide_that_a_meter_stands_still(gap_scans: int) -> None:
+    bench = garage()
+    flicker(bench, 40)
+    loads_mA, bench.loads_mA = bench.loads_mA, [None]
+    bench.scan(gap_scans)
+    bench.loads_mA = loads_mA
+    flicker(bench, 15, seed=2)
+    bench.run(4)
+    assert quality(bench) == FROZEN

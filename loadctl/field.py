@@ -239,6 +239,7 @@ class Field:
             key=_change_to_failsafe_mA,
         )
         for _ in range(BRING_DOWN_TRIES):
+            self.guarded.beat()  # no pass is completed any more; each try is bounded by a period
             self.begin(now_ns())
             for station in waiting:
                 self._put_down(station)

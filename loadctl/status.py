@@ -137,7 +137,7 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
         "guard": _guard(link, now_ns),
         "chargers": _chargers(tables, snapshot, link),
         "circuits": {row.name: _circuit(row, circuit) for row, circuit in rows},
-        "meters": _meters(tables, snapshot),
+        "meters": _meters(tables, snapshot, now_ns),
         "buses": {
             row.name: {
                 "is_open": bool(bus["is_open"]),
@@ -247,6 +247,8 @@ def _chargers(tables: Tables, snapshot: Row, link: Row | None) -> Row:
     if link is None:
         return chargers
     is_held = MODE_OF_GUARD.get(State(link["state"])) == FAILSAFE
+    for shown in chargers.values() if is_held else ():
+        shown["reason"], shown["binding"] = "held at failsafe by the guard", None
     for shown, setpoint_mA in zip(chargers.values(), link["told_mA"], strict=True):
         if setpoint_mA is not None and (is_held or not shown["is_armed"]):
             shown["setpoint_A"] = A_from_mA(setpoint_mA)
@@ -304,11 +306,12 @@ def _alarm(row: CircuitRow, seen_mA: Sequence[int]) -> str:
     )
 
 
-def _meters(tables: Tables, snapshot: Row) -> Row:
-    now_ns = snapshot["scan"]["published_at_ns"]
+def _meters(tables: Tables, snapshot: Row, now_ns: int) -> Row:
+    """Ages count to now: a value that no scan reads any more is old, whatever it was."""
+    stale_ns = tables.tuning.meter_stale_ns
     return {
         row.name: {
-            "quality": _quality(meter),
+            "quality": _quality(meter, is_old=now_ns - meter["at_ns"] >= stale_ns),
             "current_A": A_list_from_mA(meter["load_mA"]) if meter["has_value"] else None,
             "age_ms": round(ms_from_ns(now_ns - meter["at_ns"]), 1) if meter["has_value"] else None,
         }
@@ -316,8 +319,10 @@ def _meters(tables: Tables, snapshot: Row) -> Row:
     }
 
 
-def _quality(meter: Row) -> str:
+def _quality(meter: Row, is_old: bool) -> str:
     """What the control law makes of its values, in words; only "good" is well."""
+    if meter["has_value"] and is_old and meter["code"] == Code.GOOD and not meter["quality"]:
+        return "not read any more"
     if meter["quality"] == QUALITY_FROZEN:
         return "frozen"
     if meter["quality"] == QUALITY_IMPLAUSIBLE:
@@ -358,7 +363,15 @@ def refused(setting: Row) -> bool:
 
 
 def _safety_line(status: Status) -> str:
-    """The fullest phase by what may flow there at the very most."""
+    """The fullest phase by what may flow there at the very most. Nobody who does not measure says
+    that it is safe."""
+    if status["is_stale"]:
+        seconds = f"{status['age_ms'] / 1000:.0f} s"
+        if status["mode"] == MODE_NAMES[FAILSAFE]:
+            return (
+                f"not measured for {seconds}: the guard keeps what the proof of check has covered"
+            )
+        return f"not measured for {seconds}: nobody knows what flows"
     phases = [
         (may_A - limit_A, may_A, limit_A, f"{name} {PHASE_NAMES[p]}")
         for name, circuit in status["circuits"].items()

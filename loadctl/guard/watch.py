@@ -17,7 +17,8 @@ Pure: no I/O, no clock, no process. Whatever is not in this table changes nothin
     any       told to stop while the scan has the token        ask it to stop              STOPPING
               told to stop otherwise                           (kill,) take the buses      STOPPING
     STOPPING  the scan ended well                              end, exit code 0
-              it ended badly, or not in time                   (kill,) take the buses
+              it ended badly, beats no more, or is not done
+              in time                                          (kill,) take the buses
               every bus was written and read back, or time up  end, exit code 0 if all acknowledged
 
 A scan that was killed and is still there is not replaced.
@@ -142,15 +143,18 @@ class Watch:
         if facts.exit_code is not None:
             self.silent_ns = now_ns - self._beat_at_ns
             return self._take_over(facts, Cause.SCAN_ENDED, now_ns)
+        return (
+            self._take_over(facts, Cause.SCAN_LATE, now_ns) if self._is_late(facts, now_ns) else []
+        )
+
+    def _is_late(self, facts: Facts, now_ns: int) -> bool:
+        """Whether the heartbeat has not changed for missed_limit periods."""
         if facts.scan_beat != self._beat:
             self._beat, self._beat_at_ns, self._has_beaten = facts.scan_beat, now_ns, True
-            return []
         # The first scan begins up to a period after its token.
         n_periods = self.terms.missed_limit + (0 if self._has_beaten else 1)
         self.silent_ns = now_ns - self._beat_at_ns
-        if self.silent_ns < n_periods * self.terms.period_ns:
-            return []
-        return self._take_over(facts, Cause.SCAN_LATE, now_ns)
+        return self.silent_ns >= n_periods * self.terms.period_ns
 
     def _taking_over(self, facts: Facts, now_ns: int) -> list[Do]:
         if facts.is_down:
@@ -182,7 +186,8 @@ class Watch:
             if facts.exit_code == 0:
                 self.exit_code = 0
                 return [Do.END]
-            if facts.exit_code is None and age_ns < self.terms.stop_within_ns:
+            is_late = self._is_late(facts, now_ns)
+            if facts.exit_code is None and age_ns < self.terms.stop_within_ns and not is_late:
                 return []
             self._is_asked = False
             self._go(State.STOPPING, self.cause, now_ns)

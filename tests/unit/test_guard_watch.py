@@ -231,6 +231,22 @@ def test_watch_told_to_stop_asks_the_scan_and_ends_when_it_ended_well() -> None:
     assert watch.exit_code == 0
 
 
+def test_watch_scan_that_hangs_while_it_is_told_to_stop_is_late_as_ever() -> None:
+    watch = watching()
+    stop = {"must_stop": True, "scan_beat": 1}
+    assert watch.update(facts(**stop), BEGIN_ns + LIMIT_ns - 2) == [Do.ASK_STOP]
+    assert watch.update(facts(**stop), BEGIN_ns + LIMIT_ns - 1) == []
+    assert watch.update(facts(**stop), BEGIN_ns + LIMIT_ns) == [Do.KILL, Do.TAKE]
+
+
+def test_watch_scan_that_beats_while_it_stops_is_waited_for() -> None:
+    watch = watching()
+    watch.update(facts(must_stop=True, scan_beat=1), BEGIN_ns + LIMIT_ns - 2)
+    stop = {"must_stop": True, "scan_beat": 2}
+    assert watch.update(facts(**stop), BEGIN_ns + LIMIT_ns - 1) == []
+    assert watch.update(facts(**stop), BEGIN_ns + LIMIT_ns) == []
+
+
 @pytest.mark.parametrize(
     ("found", "after_ns", "todo"),
     [

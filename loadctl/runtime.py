@@ -105,6 +105,18 @@ def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
     return site_dir, fd
 
 
+def is_in_memory(path: Path) -> bool:
+    """Whether files there live in memory alone. On a disk a write to a mapped page may wait for the
+    disk, and guard and scan write to such pages all the time."""
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        words = line.split()
+        if words[2] == wanted:
+            return words[words.index("-") + 1] in ("tmpfs", "ramfs")
+    return False
+
+
 def running_sites(dirs: list[Path]) -> list[SiteDir]:
     return [site_dir for site_dir in _site_dirs(dirs) if site_dir.is_locked()]
 

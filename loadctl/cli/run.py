@@ -60,6 +60,12 @@ def run(
     for warning in (*loaded.warnings, *must_hold(loaded)):
         click.echo(f"warning: {warning}", err=True)
     site_dir, lock_fd = runtime.claim(runtime_dir or runtime.default_dir(), loaded.tables.site.name)
+    if not runtime.is_in_memory(site_dir.path):
+        click.echo(
+            f"warning: runtime directory {site_dir.path} is on a disk, whose writes guard and scan"
+            " may have to wait for; one in memory, such as /run, is better",
+            err=True,
+        )
     site_dir.tables.write_text(plain.dump(loaded.tables))
     tables = loaded.tables
     click.echo(

@@ -95,3 +95,8 @@ def test_runtime_image_of_a_dead_site_is_found_when_nothing_runs(tmp_path: Path)
         runtime.find_site([tmp_path], None)
     site_dir.image.touch()
     assert runtime.find_site([tmp_path], None) == site_dir
+
+
+def test_directory_in_memory_is_told_from_one_on_a_disk() -> None:
+    assert runtime.is_in_memory(Path("/dev/shm")) is True
+    assert runtime.is_in_memory(Path("/proc")) is False

@@ -68,6 +68,7 @@ class Guard:
         self._is_counted = True  # the takeover that runs was counted and said
         self._last_takeover_ns = 0
         self._told: tuple[State, Cause, int] | None = None
+        self._words: list[str] = []
 
     def run(self) -> int:
         """Round after round until told to stop; the exit code."""
@@ -98,6 +99,13 @@ class Guard:
                 holder.sync()
         if self.watch.is_healthy(now_ns) and not self._is_stuck(now_ns):
             self.feed.feed(now_ns)
+        self._say()
+
+    def _say(self) -> None:
+        """Last in a round: a terminal may keep its writer waiting."""
+        for words in self._words:
+            say(words)
+        self._words.clear()
 
     def _require_threads(self) -> None:
         """Without the thread of a bus nobody could take it over: better no guard than half of one.
@@ -193,7 +201,7 @@ class Guard:
                 self._child = spawn(self._command, self.watch.generation, fds, self._kept_fds)
             except OSError as error:
                 self._has_failed = True
-                say(f"guard: the scan cannot be started: {error.strerror}")
+                self._words.append(f"guard: the scan cannot be started: {error.strerror}")
                 return
         self._has_failed = False
         generation = self.watch.generation
@@ -279,7 +287,9 @@ class Guard:
         """Into the link, and on stderr what a person should know."""
         self.link.event(kind, who, first, second, at_ns)
         if kind not in QUIET:
-            say(f"guard: {self._name_of(kind, who)}{event_words(kind, first, second)}")
+            self._words.append(
+                f"guard: {self._name_of(kind, who)}{event_words(kind, first, second)}"
+            )
 
     def _name_of(self, kind: Happening, who: int) -> str:
         if who < 0:

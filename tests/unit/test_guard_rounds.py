@@ -193,3 +193,14 @@ def test_rounds_bus_whose_thread_has_ended_ends_the_guard(rig: Rig) -> None:
     rig.holder.is_alive = False
     with pytest.raises(CoreFault, match="the thread of bus bus has ended"):
         rig.round()
+
+
+def test_rounds_words_come_after_deeds_because_a_terminal_may_keep_its_writer_waiting(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.link.ready(1)
+    rig.round()
+    done_before: list[bool] = []
+    monkeypatch.setattr(process, "say", lambda line: done_before.append("take" in rig.holder.log))
+    rig.round(4 * PERIOD_ns)
+    assert done_before and all(done_before)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hw.devices import FED_BY_ANY, FED_BY_READS, DeviceMap
+from loadctl.bound import takeover_bounds
 from loadctl.site.problems import number_text
 from loadctl.site.tree import Tree
+from loadctl.slots import REFRESH_PART
 from loadctl.tables import ChargerRow, CircuitRow, Tables
 from loadctl.units import N_PHASES, PHASE_NAMES, A_from_mA, s_from_ns
 
@@ -37,6 +39,7 @@ def find_risks(tables: Tables, maps: Mapping[str, DeviceMap], tree: Tree) -> lis
         warnings += _power_return(tables, tree, circuit_i, circuit)
         warnings += _pilot_tolerance(tables, tree, circuit_i, circuit)
     warnings += _watchdogs(tables, maps)
+    warnings += _late_takeovers(tables, maps)
     warnings += _accepted(tables)
     warnings += _doubts(maps)
     return warnings
@@ -195,6 +198,24 @@ def _watchdogs(tables: Tables, maps: Mapping[str, DeviceMap]) -> list[str]:
             f"model {model}: {what} keep its watchdog quiet: it protects against a gateway that is"
             f" silent, not against one that still reads and no longer writes ({_names(names)})"
         )
+    return warnings
+
+
+def _late_takeovers(tables: Tables, maps: Mapping[str, DeviceMap]) -> list[str]:
+    """Boxes whose watchdog may fire before the guard has noticed a hung scan and written."""
+    warnings = []
+    bounds = takeover_bounds(tables, dict(maps))
+    for charger in tables.chargers:
+        if charger.watchdog_ns is None or charger.is_isolated:
+            continue
+        unfed_ns = charger.watchdog_ns // REFRESH_PART + bounds[charger.bus].total_ns
+        if unfed_ns >= charger.watchdog_ns:
+            warnings.append(
+                f"charger.{charger.name}: a third of its watchdog time and a takeover by the guard"
+                f" are together {s_from_ns(unfed_ns):.1f} s, not below its watchdog time of"
+                f" {s_from_ns(charger.watchdog_ns):g} s: after a hung scan it may fall to its"
+                " fallback first; lower period_ms or missed_limit"
+            )
     return warnings
 
 

@@ -203,4 +203,5 @@ def test_rounds_words_come_after_deeds_because_a_terminal_may_keep_its_writer_wa
     done_before: list[bool] = []
     monkeypatch.setattr(process, "say", lambda line: done_before.append("take" in rig.holder.log))
     rig.round(4 * PERIOD_ns)
-    assert done_before and all(done_before)
+    assert done_before
+    assert all(done_before)

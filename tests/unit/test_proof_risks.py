@@ -122,11 +122,25 @@ def test_watchdog_that_reads_feed_is_told_once_per_model(
 
 def test_watchdog_time_below_three_periods_is_told(tmp_path: Path) -> None:
     write_map(tmp_path, "box", ("timeout_s = 30", "timeout_s = 1"))
-    assert warnings_of(
+    found = warnings_of(
         tmp_path, in_table("charger.bay1", ("reference-charger", "box"), text=QUIET)
-    ) == (
-        "charger.bay1: its watchdog time, 1 s, is below 1.5 s, 3 periods; shorten site.period_ms",
     )
+    assert found[0] == (
+        "charger.bay1: its watchdog time, 1 s, is below 1.5 s, 3 periods; shorten site.period_ms"
+    )
+
+
+def test_takeover_that_may_come_after_a_watchdog_is_told(tmp_path: Path) -> None:
+    """It falls after 12 s: a third of that, missed_limit periods of 500 ms, and the writes."""
+    write_map(tmp_path, "box", ("timeout_s = 30", "timeout_s = 12"))
+    text = in_table("charger.bay1", ("reference-charger", "box"), text=QUIET)
+    name = 'name = "Test garage"\n'
+    in_time = changed((name, f"{name}missed_limit = 15\n"), text=text)
+    assert not any("takeover" in line for line in warnings_of(tmp_path, in_time))
+    late = changed((name, f"{name}missed_limit = 16\n"), text=text)
+    found = [line for line in warnings_of(tmp_path, late) if "takeover" in line]
+    assert len(found) == 1
+    assert "12.3 s, not below its watchdog time of 12 s" in found[0]
 
 
 def test_fallback_that_differs_from_the_failsafe_current_is_told(tmp_path: Path) -> None:

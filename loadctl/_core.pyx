@@ -222,7 +222,9 @@ cdef class Core:
                     is_same = False
                 if power_W is not None and power_W[p] != meter.power_W[p]:
                     is_same = False
-            meter.has_gap = meter.has_gap or meter.read_scan_i != self.law.site.scan_i
+            if meter.read_scan_i != self.law.site.scan_i:
+                meter.has_gap = True
+                meter.part_at_ns += at_ns - meter.at_ns     # counts outlast a time without reads
         count_read(meter, meter.has_value and is_same and not is_flicker, is_flicker, at_ns)
         meter.has_previous = meter.has_value
         meter.has_value = True

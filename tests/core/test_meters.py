@@ -235,3 +235,15 @@ def test_lost_reads_before_do_not_hide_that_a_meter_stands_still(gap_scans: int)
     flicker(bench, 15, seed=2)
     bench.run(4)
     assert quality(bench) == FROZEN
+
+
+@pytest.mark.parametrize("dead_s", [30, 70, 600])
+def test_meter_that_freezes_soon_after_a_long_silence_is_frozen(dead_s: int) -> None:
+    bench = garage()
+    flicker(bench, 60)
+    loads_mA, bench.loads_mA = bench.loads_mA, [None]
+    bench.run(dead_s)
+    bench.loads_mA = loads_mA
+    flicker(bench, 2, seed=3)
+    bench.run(4)
+    assert quality(bench) == FROZEN

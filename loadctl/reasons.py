@@ -17,6 +17,7 @@ KIND_NAMES = (
     *PHASE_NAMES,
     "kW",
     *(f"unbalance {PHASE_NAMES[p]}-{PHASE_NAMES[q]}" for p, q in _PAIRS),
+    "charger kW",
 )
 
 UNKNOWN = 0
@@ -42,6 +43,8 @@ MAKES_ROOM = 19
 NOT_ACKNOWLEDGED = 20
 DOES_NOT_FOLLOW = 21
 STARVED = 22
+FULL_FROM_OUTSIDE = 40
+NO_ROOM_FROM_OUTSIDE = 41
 
 # {0} stands for circuit and limit, such as "garage L2".
 _TEXTS = {
@@ -68,6 +71,8 @@ _TEXTS = {
     NOT_ACKNOWLEDGED: "setpoint not acknowledged",
     DOES_NOT_FOLLOW: "draws more than its setpoint",
     STARVED: "does not obey: nothing is sent to it until its own watchdog has acted",
+    FULL_FROM_OUTSIDE: "{0} full (external limit)",
+    NO_ROOM_FROM_OUTSIDE: "{0} has no room for its minimum (external limit)",
 }
 
 

@@ -9,9 +9,10 @@ Imports nothing of ours: rows are taken by the names of their fields.
 from cpython.mem cimport PyMem_Calloc
 from libc.stdint cimport int32_t, int64_t
 
+from loadctl.law.external cimport set_limits
 from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
 from loadctl.law.tables cimport (
-    KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
+    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
 )
 
 _PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
@@ -118,8 +119,35 @@ def check_circuits(tables):
             within(f"{where}.limit_W", row.limit_W, 0, _MAX_POWER_W)
         if row.unbalance_mA is not None:
             within(f"{where}.unbalance_mA", row.unbalance_mA, 0, _MAX_CURRENT_mA)
+        check_external(where, row)
     for row in tables.meters:
         within(f"meter.{row.name}.lag_ns", row.lag_ns, 0, _MAX_SPAN_ns)
+
+
+def check_external(where, row):
+    for loss_mA in row.loss_mA or ():
+        within(f"{where}.loss_mA", loss_mA, 0, _MAX_CURRENT_mA)
+    for name in ("loss_W", "guaranteed_W"):
+        if getattr(row, name) is not None:
+            within(f"{where}.{name}", getattr(row, name), 0, _MAX_POWER_W)
+    if row.loss_after_ns is not None:
+        within(f"{where}.loss_after_ns", row.loss_after_ns, 1, _MAX_SPAN_ns)
+    if row.takes_external and row.loss_mA is None and row.loss_W is None:
+        raise ValueError(f"{where}: takes limits from outside, and nothing counts without them")
+    if row.guaranteed_W is not None and not row.takes_external:
+        raise ValueError(f"{where}.guaranteed_W: the circuit takes no limits from outside")
+
+
+def check_external_limit(tables, circuit_i, limit_mA, power_W):
+    """What comes from outside, checked as the rows are."""
+    within("circuit index", circuit_i, 0, len(tables.circuits) - 1)
+    where = f"external limit of circuit.{tables.circuits[circuit_i].name}"
+    if not tables.circuits[circuit_i].takes_external:
+        raise ValueError(f"{where}: the circuit takes none")
+    for phase_mA in limit_mA or ():
+        within(where, phase_mA, 0, _MAX_CURRENT_mA)
+    if power_W is not None:
+        within(where, power_W, 0, _MAX_POWER_W)
 
 
 def check_charger(row, n_circuits):
@@ -157,8 +185,10 @@ def members_of(row, circuits):
     c = row.circuit
     while c != NONE:
         members += [(c * N_KINDS + p, 1) for p in sorted(row.phases)]
-        if circuits[c].limit_W is not None:
+        if circuits[c].limit_W is not None or takes_power(circuits[c]):
             members.append((c * N_KINDS + KIND_POWER, len(row.phases)))
+        if circuits[c].guaranteed_W is not None:
+            members.append((c * N_KINDS + KIND_CHARGERS, len(row.phases)))
         if circuits[c].unbalance_mA is not None:
             members += [
                 (c * N_KINDS + KIND_PAIRS + k, 1)
@@ -192,13 +222,39 @@ cdef void fill_circuits(law_t *law, object tables) except *:
             to.limit_mA[<Py_ssize_t>p] = row.limit_mA[p]
             to.background_mA[<Py_ssize_t>p] = row.background_mA[p]
         if row.limit_W is not None:
-            to.power_limit_mA = row.limit_W * 1_000_000 // tables.site.voltage_mV
+            to.has_power_limit = True
+            to.power_limit_mA = mA_from_W(tables, row.limit_W)
+        fill_external(to, row, tables)
         if row.unbalance_mA is not None:
             to.unbalance_mA = row.unbalance_mA
         if row.meter != NONE:
             lag_ns = tables.meters[row.meter].lag_ns
             above = meters_above(tables, row.parent)
             to.bounds_above = all(lag_ns <= other.lag_ns for other in above)
+
+
+cdef void fill_external(circuit_row_t *to, object row, object tables) except *:
+    to.takes_external = row.takes_external
+    to.loss_after_ns = row.loss_after_ns or 0
+    if row.guaranteed_W is not None:
+        to.is_charger_power = True
+        to.guaranteed_mA = mA_from_W(tables, row.guaranteed_W)
+    if row.loss_mA is not None:
+        to.loss_has_current = True
+        for p in range(N_PHASES):
+            to.loss_mA[<Py_ssize_t>p] = row.loss_mA[p]
+    if row.loss_W is not None:
+        to.loss_has_power = True
+        to.loss_power_mA = mA_from_W(tables, row.loss_W)
+
+
+def takes_power(row):
+    """True where power from outside limits all that a circuit carries, not chargers alone."""
+    return row.takes_external and row.guaranteed_W is None
+
+
+def mA_from_W(tables, power_W):
+    return power_W * 1_000_000 // tables.site.voltage_mV
 
 
 cdef void fill_chargers(law_t *law, object tables, list members) except *:
@@ -271,10 +327,10 @@ cdef void begin_block(law_t *law, object tables) except *:
         )
     for c in range(law.n_circuits):
         for p in range(N_PHASES):
-            law.circuits[<Py_ssize_t>c].limit_mA[<Py_ssize_t>p] = tables.circuits[c].limit_mA[p]
             law.circuits[<Py_ssize_t>c].background_mA[<Py_ssize_t>p] = (
                 tables.circuits[c].background_mA[p]
             )
+    set_limits(law, 0)
     law.site.is_ready = True
 
 

@@ -22,6 +22,7 @@ from loadctl.cli.params import json_option, maps_option, site_argument
 from loadctl.errors import CheckRefused
 from loadctl.plan import Plan, describe, make_plan
 from loadctl.site.load import Site, load_site
+from loadctl.site.outside import outside_dict, outside_lines, outside_warnings
 from loadctl.site.proof import Proof, amount_text, proof_lines, prove
 from loadctl.tables import ChargerRow, Tables
 from loadctl.units import A_from_mA, ms_from_ns, s_from_ns
@@ -73,7 +74,13 @@ def make_report(site: Site) -> Report:
         plan=plan,
         bounds=takeover_bounds(site.tables, site.maps),
         refusals=(*proof.refusals, *plan_refusals),
-        warnings=(*site.warnings, *missing_ports(site), *lone_ports(site), *proof.warnings),
+        warnings=(
+            *site.warnings,
+            *missing_ports(site),
+            *lone_ports(site),
+            *proof.warnings,
+            *outside_warnings(site.tables),
+        ),
     )
 
 
@@ -108,6 +115,9 @@ def lines(report: Report, columns: int | None) -> list[str]:
         "What each box does without the controller",
         *indented(watchdog_lines(report.site)),
     ]
+    outside = outside_lines(tables)
+    if outside:
+        result += ["", "Limits from outside", *indented(outside)]
     plan = ["does not fit"] if report.plan is None else describe(report.plan, tables)
     result += ["", "Bus plan", *indented(plan)]
     result += [
@@ -238,6 +248,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             }
             for charger in tables.chargers
         },
+        "external": outside_dict(tables),
         "plan": None if report.plan is None else plan_dict(report.plan, report.site),
         "guard": guard_dict(report),
         "refusals": list(report.refusals),

@@ -42,6 +42,7 @@ MAKES_ROOM = 19
 NOT_ACKNOWLEDGED = 20
 DOES_NOT_FOLLOW = 21
 STARVED = 22
+COOLS_DOWN = 50
 
 # {0} stands for circuit and limit, such as "garage L2".
 _TEXTS = {
@@ -68,6 +69,7 @@ _TEXTS = {
     NOT_ACKNOWLEDGED: "setpoint not acknowledged",
     DOES_NOT_FOLLOW: "draws more than its setpoint",
     STARVED: "does not obey: nothing is sent to it until its own watchdog has acted",
+    COOLS_DOWN: "{0} cools down",
 }
 
 

@@ -5,7 +5,7 @@ that does not fit is skipped, not a stop. The turn: `never_pause`, then tier by 
 younger than `min_on_s`, then file order. A session that charges keeps to the low caps, so that
 only a real limit pauses it; one that does not charge yet must fit the high caps too, and one
 that was paused returns after `min_off_s`, once its minimum and `admit_margin` have fitted for a
-while.
+while. Nobody starts below a fuse that has to cool.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -13,6 +13,7 @@ from libc.stdint cimport int32_t, int64_t
 from loadctl.law.layout cimport charger_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.tables cimport NONE, charger_row_t, law_t, member_t
+from loadctl.law.thermal cimport cooling_limit
 
 cdef enum:
     FITS_FOR_s = 30
@@ -94,6 +95,11 @@ cdef void consider(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef int64_t min_mA = law.charger_rows[i].min_mA
     if not charger.is_candidate or law.most_mA[i] < min_mA:
         return
+    if charger.setpoint_mA == 0:
+        law.refused_by[i] = cooling_limit(law, i)
+        if law.refused_by[i] != NONE:
+            charger.has_fitted = False
+            return
     law.refused_by[i] = fullest(law, law.cap_low_mA, i, min_mA)
     if law.refused_by[i] == NONE and charger.setpoint_mA == 0:
         law.refused_by[i] = fullest(law, law.cap_high_mA, i, min_mA)

@@ -55,6 +55,8 @@ ctypedef struct circuit_t:
     int64_t peak_at_ns                  # when the newest part of the peak hold began
     int64_t dip_at_ns                   # when the newest part of the dip hold began
     int64_t over_since_ns[3]            # valid when over_mA: above the declared since then
+    int64_t heat_at_ns                  # valid when has_heat_at
+    int64_t heat_fx[3]                  # of its fuse, in parts of 2^-28 of the tripping load
     int32_t limit_mA[3]                 # in force
     int32_t background_mA[3]            # highest of the hold time: what shares leave room for
     int32_t background_low_mA[3]        # least that it can be now: what cuts are judged by
@@ -75,6 +77,10 @@ ctypedef struct circuit_t:
     int32_t seen_background_mA[3]       # highest sure background above the declared one; latched
     int32_t is_alarmed                  # it was seen above
     int32_t over_mA[3]                  # least sure background since over_since_ns; 0: not above
+    int32_t has_heat_at
+    int32_t heat_permille[3]            # heat_fx, rounded up
+    int32_t is_cooling[3]               # its fuse was too warm, and is not cool enough yet
+    int32_t is_held_back                # ... and on some phase shares keep below the limit for it
 
 ctypedef struct meter_t:
     int64_t at_ns               # of the last good value

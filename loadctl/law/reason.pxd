@@ -26,6 +26,7 @@ cpdef enum Reason:
     NOT_ACKNOWLEDGED = 20
     DOES_NOT_FOLLOW = 21
     STARVED = 22
+    COOLS_DOWN = 50
 
 cdef void explain(charger_t *charger, int32_t reason) noexcept nogil
 cdef void explain_limit(charger_t *charger, int32_t reason, int32_t limit_i) noexcept nogil

@@ -139,11 +139,11 @@ cdef void lower(int64_t *cap_mA, int64_t less_mA, int64_t least_mA) noexcept nog
 
 
 cdef int64_t held_back_mA(law_t *law, int32_t limit_i) noexcept nogil:
-    """How much less than its limit a phase that has to cool may carry, or 0."""
+    """How much less than its limit a phase that has to cool may carry; not above 0: no less."""
     cdef int32_t c = limit_i // N_KINDS, kind = limit_i % N_KINDS
     if kind >= N_PHASES or not law.circuits[c].is_cooling[kind]:
         return 0
-    return max(0, law.circuits[c].limit_mA[kind] - law.circuit_rows[c].fuse_cools_at_mA)
+    return law.circuits[c].limit_mA[kind] - law.circuit_rows[c].fuse_cools_at_mA
 
 
 cdef int32_t cooling_limit(law_t *law, int32_t i) noexcept nogil:

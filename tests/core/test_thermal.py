@@ -378,6 +378,17 @@ def test_one_that_waits_does_not_push_out_one_that_runs() -> None:
     assert bench.charger(1)["reason"] == COOLS_DOWN
 
 
+def test_only_minima_of_those_who_can_be_commanded_are_kept_free() -> None:
+    """Of a silent one all that is reserved has been taken off already."""
+    bench = fused_bench(big_car("a"), big_car("b"), big_car("silent"))
+    until_warm(bench, 31_000)
+    bench.core.charger_answered(2, NO_ANSWER, bench.now_ns)
+    bench.are_read = {0, 1}
+    bench.settle_in(31_000, 60)
+    assert bench.core.cooling()
+    assert bench.setpoints_mA == [6_000, 6_000, 6_000]
+
+
 def test_a_fuse_that_is_larger_than_the_limit_by_enough_holds_no_share_back() -> None:
     bench = fused_bench(big_car("a"), big_car("b"), rated_mA=67_000)
     warm_up(bench, 150_000)
@@ -421,6 +432,7 @@ def test_a_warm_fuse_changes_nothing_outside_run() -> None:
     bench.core.set_mode(FAILSAFE)
     bench.settle_in(45_000, 20)
     assert bench.core.cooling()
+    assert not bench.circuit(0)["is_held_back"]
     assert bench.setpoints_mA == [6_000] * 3
     assert {bench.charger(i)["reason"] for i in range(3)} == {CONTROLLER_MODE}
 

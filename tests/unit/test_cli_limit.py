@@ -46,10 +46,13 @@ class RunningSite:
     def command(self, circuit_i: int, command: ExternalCommand) -> None:
         self.commands.append((circuit_i, command))
 
-    def close(self) -> None:
+    def stop_scan(self) -> None:
         self.must_stop.set()
         self.thread.join()
         self.server.close()
+
+    def close(self) -> None:
+        self.stop_scan()
         os.close(self.lock_fd)
 
     def _drain(self) -> None:
@@ -202,9 +205,7 @@ def test_limit_where_nothing_runs_exits_5(tmp_path: Path) -> None:
 
 def test_limit_while_the_guard_alone_holds_the_site_exits_5(tmp_path: Path) -> None:
     site = RunningSite(tmp_path, TABLES)
-    site.server.close()
+    site.stop_scan()
     with pytest.raises(NotRunning, match=r"^home: no scan takes commands now$"):
         limit(tmp_path, "main", "--kw", "0")
-    site.must_stop.set()
-    site.thread.join()
     os.close(site.lock_fd)

@@ -16,9 +16,7 @@ from tests.support.stories import story_site
 def story(seed: int, has_stubborn: bool) -> CarLoop:
     rng = random.Random(f"cars {seed} {has_stubborn}")
     tables = story_site(rng)
-    habits = [
-        any_habits(rng, has_stubborn and row.has_measured_current) for row in tables.chargers
-    ]
+    habits = [any_habits(rng, has_stubborn and row.has_measured_current) for row in tables.chargers]
     losses = Losses()
     if has_stubborn:
         losses = Losses(

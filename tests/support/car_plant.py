@@ -109,8 +109,7 @@ class CarPlant:
             row = self.tables.circuits[c]
             background_mA = self.background_read_mA[c] if row.is_dynamic else row.background_mA
             sums_mA = [
-                sum(able_mA[i] for i in self.below[c] if p in self.cars[i].phases)
-                for p in range(3)
+                sum(able_mA[i] for i in self.below[c] if p in self.cars[i].phases) for p in range(3)
             ]
             for p in mine:
                 if sums_mA[p] + background_mA[p] > row.limit_mA[p]:

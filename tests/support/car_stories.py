@@ -59,9 +59,7 @@ def roomy_site(rng: random.Random, n: int, building_mA: int, **tunings: int) -> 
 
 def _fitted(rng: random.Random, rows: Tables, c: int, building_mA: int) -> CircuitRow:
     """Limits that hold the building, all minima below, and some more on each phase."""
-    below = [
-        row for i, row in enumerate(rows.chargers) if c in reference.chain(rows, i)
-    ]
+    below = [row for i, row in enumerate(rows.chargers) if c in reference.chain(rows, i)]
     limit_mA = [
         building_mA
         + sum(row.min_mA for row in below if p in row.phases)
@@ -95,8 +93,9 @@ def settled_mA(loop: CarLoop) -> list[int]:
 def any_habits(rng: random.Random, may_disobey: bool) -> Habits:
     """All kinds; those that do not come down in time only where that can be measured."""
     kind = rng.random()
+    is_tardy = may_disobey and kind > 0.85
     return Habits(
-        follows_ns=span_s(13, 25) if may_disobey and kind > 0.85 else span_s(0, rng.choice((1, 6, 12))),
+        follows_ns=span_s(*((13, 25) if is_tardy else (0, rng.choice((1, 6, 12))))),
         rises_ns=span_s(0, rng.choice((0, 3))),
         wakes_ns=span_s(*rng.choice(((0, 0), (0, 3), (10, 40)))),
         grid_mA=rng.choice((1, 1, 1000)),

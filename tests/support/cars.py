@@ -48,13 +48,14 @@ PLAIN = Habits()
 
 @dataclass
 class Car:
-    """`plan` holds what happens to it by itself: (when, "plug" | "unplug" | "takes" | "uses", mA)."""
+    """`plan` holds what happens by itself: (when, "plug" | "unplug" | "takes" | "uses", value)."""
 
     row: ChargerRow
     rng: random.Random
     habits: Habits
     setpoint_mA: int
     plan: list[tuple[int, str, int]] = field(default_factory=list)
+    visits: list[tuple[int, int]] = field(default_factory=list)  # plugged in from, until
     obeyed_mA: int = 0  # the offer that has reached the car
     takes_mA: int = 0
     uses: int = 3
@@ -181,10 +182,13 @@ class Car:
         self.is_plugged = True
         self.is_awake = self.is_full = self.is_lost = False
         self.charged_mAns = 0
+        self.visits.append((at_ns, NEVER_ns))
         self._fall_asleep(at_ns)
 
     def _unplug(self, _: int, at_ns: int) -> None:
         self.is_plugged = self.is_awake = False
+        if self.visits:
+            self.visits[-1] = (self.visits[-1][0], at_ns)
         self.wakes_at_ns = NEVER_ns
 
     def _takes(self, value_mA: int, at_ns: int) -> None:

@@ -80,8 +80,7 @@ def woken(seed: int) -> tuple[CarLoop, int, int]:
     loop.step_building(2, any_load(rng, BUILDING_mA // 2))
     loop.run(240)
     loop.cars[late].plug(loop.now_ns)
-    while not loop.cars[late].is_awake:
-        loop.scan()
+    loop.run_until(lambda: loop.cars[late].is_awake, 120)
     from_ns = next(at_ns for at_ns, draw_mA in loop.cars[late].drawn[1:] if max(draw_mA) > 0)
     loop.run(60)
     return loop, late, from_ns

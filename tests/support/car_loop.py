@@ -7,6 +7,7 @@ read what was true a moment ago, and each charger's status has its own time.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from loadctl._core import Core
 from loadctl.tables import Tables
@@ -64,6 +65,15 @@ class CarLoop(Loop):
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds * NS_PER_S / self.period_ns)):
             self.scan()
+
+    def run_until(self, is_so: Callable[[], bool], most_s: float) -> float:
+        """Run until it is so; the answer is how many seconds that took."""
+        from_ns = self.now_ns
+        while not is_so():
+            passed_s = (self.now_ns - from_ns) / NS_PER_S
+            assert passed_s <= most_s, f"not so after {passed_s} s"
+            self.scan()
+        return (self.now_ns - from_ns) / NS_PER_S
 
     def step_building(self, c: int, own_mA: tuple[int, int, int], after_ns: int = 0) -> None:
         """A step of the building at that time after the begin of the next scan."""

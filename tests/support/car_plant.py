@@ -155,7 +155,8 @@ class OverWatch:
     """Finds a load that stays above a limit for longer than cars need to be cut for it.
 
     The time runs while the load is above and the building takes no more than at any moment of it: a
-    new rise of the building is a new excess. Pilot tolerances below the circuit are allowed for.
+    new rise of the building is a new excess. Only what cars draw can be cut, and their pilot tolerances are
+    allowed for.
     """
 
     def __init__(self, plant: CarPlant) -> None:
@@ -195,11 +196,11 @@ class OverWatch:
         own_mA = self.plant.background_mA(c, at_ns) if row.is_dynamic else (0, 0, 0)
         for p in range(3):
             over_mA = loads_mA[p] - row.limit_mA[p] - self.overs_mA[c]
-            self._note(c, p, over_mA, own_mA[p], at_ns)
+            self._note(c, p, min(over_mA, loads_mA[p] - own_mA[p]), own_mA[p], at_ns)
         most_mA = self.plant.power_limit_mA(c)
         if most_mA is not None:
             over_mA = sum(loads_mA) - most_mA - 3 * self.overs_mA[c]
-            self._note(c, 3, over_mA, sum(own_mA), at_ns)
+            self._note(c, 3, min(over_mA, sum(loads_mA) - sum(own_mA)), sum(own_mA), at_ns)
 
     def _note(self, c: int, kind: int, over_mA: int, own_mA: int, at_ns: int) -> None:
         above = self.above[c, kind]

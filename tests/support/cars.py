@@ -102,6 +102,13 @@ class Car:
     def unplug(self, at_ns: int) -> None:
         self._do(at_ns, "unplug", 0)
 
+    def rouse(self, at_ns: int) -> None:
+        """Somebody wakes it by hand: it charges while it is offered current."""
+        self.advance(at_ns)
+        self.is_lost = self.is_full = False
+        if self.obeyed_mA > 0:
+            self._do(at_ns, "wake", 0)
+
     def will(self, events: Iterable[tuple[int, str, int]]) -> None:
         self.plan = sorted([*self.plan, *events])
 

@@ -78,7 +78,8 @@ cdef void open_caps(law_t *law) noexcept nogil:
 
 cdef void take_off_fixed(law_t *law) noexcept nogil:
     """Take off what cannot be given: all that is reserved by those who cannot be commanded; beyond
-    its minimum by one that did not follow; beyond its setpoint by one that was not reached."""
+    its minimum by one that did not follow; beyond its setpoint by one that was not reached, or
+    that always takes a little more."""
     cdef charger_t *charger
     cdef int32_t i
     cdef int64_t fixed_mA
@@ -91,6 +92,8 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
             fixed_mA = charger.reserve_mA - law.charger_rows[i].min_mA
         elif not charger.is_acknowledged:
             fixed_mA = charger.reserve_mA - charger.setpoint_mA
+        elif charger.setpoint_mA > 0:
+            fixed_mA = charger.over_mA
         if fixed_mA > 0:
             add_to(law, law.cap_low_mA, i, -fixed_mA)
             add_to(law, law.cap_high_mA, i, -fixed_mA)

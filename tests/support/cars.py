@@ -122,6 +122,12 @@ class Car:
                 return draw_mA
         raise AssertionError(f"asked about {at_ns} ns, remembers from {self.drawn[0][0]} ns")
 
+    def charged_As(self, at_ns: int) -> int:
+        """Charge per phase since it was plugged in."""
+        self.advance(at_ns)
+        all_mAns = self.charged_mAns + self.amount_mA * (at_ns - self.counted_at_ns)
+        return all_mAns // (1000 * NS_PER_S)
+
     def may_draw_mA(self) -> int:
         """The highest offer that it has not come down from yet; tolerances left out."""
         kept_mA = self.amount_mA if self.habits.is_stubborn else 0

@@ -50,7 +50,7 @@ cdef void *configure(law_t *law, object tables) except NULL:
 cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     """Allocate once and hand every array its part; wide ones first, so that each is aligned."""
     cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
-    cdef size_t wide = 8 * (11 * limits + 2 * phases + 2 * n + law.n_meters)
+    cdef size_t wide = 8 * (11 * limits + 3 * phases + 2 * n + law.n_meters)
     cdef size_t rows = law.n_circuits * sizeof(circuit_row_t) + n * sizeof(charger_row_t)
     cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 15 * n + law.n_meters)
     cdef char *arena = <char *>PyMem_Calloc(1, wide + rows + narrow + 8)
@@ -70,6 +70,7 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     law.level_rest = <int64_t *>part(&at, 8 * limits)
     law.draw_low_mA = <int64_t *>part(&at, 8 * phases)
     law.draw_high_mA = <int64_t *>part(&at, 8 * phases)
+    law.draw_able_mA = <int64_t *>part(&at, 8 * phases)
     law.x_fx = <int64_t *>part(&at, 8 * n)
     law.turn_since_ns = <int64_t *>part(&at, 8 * n)
     law.meter_lags_ns = <int64_t *>part(&at, 8 * law.n_meters)

@@ -65,7 +65,8 @@ ctypedef struct circuit_t:
     int32_t peak_mA[24]                 # [part * 3 + phase]
     int32_t peak_i
     int32_t n_peaks
-    int32_t dip_mA[18]                  # [part * 3 + phase]
+    int32_t dip_mA[18]                  # [part * 3 + phase], by the most that is known to be drawn
+    int32_t calm_mA[18]                 # ... by the least
     int32_t dip_i
     int32_t n_dips
     int32_t source                      # Source: where the background comes from
@@ -170,6 +171,7 @@ ctypedef struct charger_t:
     int32_t is_refusing         # the last decrease was refused
     int32_t is_starving          # no message may go there: its own fallback is to act
     int32_t n_starves
+    int32_t is_stubborn         # starved for what its car took; not seen to obey since
     int32_t is_above            # the newest sample is above a setpoint that it acknowledged
     int32_t above_mA            # valid when is_above: that setpoint
     int32_t failsafe_mA         # failsafe target now: its own, or 0 where the proof needs it
@@ -178,6 +180,7 @@ ctypedef struct charger_t:
     int32_t is_waiting          # asks for current and has none
     int32_t is_sleeper          # did not wake after a pause: not paused again while limits allow
     int32_t pause               # Pause: why it was paused, valid when was_paused
+    int32_t is_spare            # keeps the rows even
     int32_t place               # among those of its tier that wait for a place; 0: none
     int32_t reason_s            # the time that goes with the reason; 0: none
     int32_t takes_less          # takes less than it is offered

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, clear
-from loadctl.law.ramp cimport raise_mA
+from loadctl.law.ramp cimport is_due, raise_mA
 from loadctl.law.reason cimport (
     CONTROLLER_MODE, DOES_NOT_FOLLOW, DONE, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM,
     NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN, WAITS_AFTER_PAUSE,
@@ -37,7 +37,7 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
         charger.action_mA = charger.setpoint_mA
         if can_command(law, i):
             charger.action_mA = target_mA(law, i, now_ns)
-    make_room(law)
+    make_room(law, now_ns)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if not can_command(law, i):
@@ -84,7 +84,7 @@ cdef bint can_command(law_t *law, int32_t i) noexcept nogil:
     elif charger.is_starving:
         explain(charger, STARVED)
     elif charger.is_silent:
-        explain(charger, SILENT)
+        explain(charger, DOES_NOT_FOLLOW if charger.is_stubborn else SILENT)
     elif not charger.is_armed:
         explain(charger, NOT_ARMED)
     else:
@@ -169,7 +169,7 @@ cdef Pause cause_of(law_t *law, int32_t i) noexcept nogil:
     return PAUSE_TURN if law.passes_on[i] else PAUSE_LIMIT
 
 
-cdef void make_room(law_t *law) noexcept nogil:
+cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
     """Bring those above their share down to it where others could not rise beside them.
 
     Between the two shares a setpoint is left alone; but what a session was given when there was
@@ -186,7 +186,7 @@ cdef void make_room(law_t *law) noexcept nogil:
             continue
         add_to(law, law.used_mA, i, charger.action_mA)
         gap_mA = charger.share_high_mA - charger.action_mA
-        if gap_mA > 0 and (charger.action_mA == 0 or gap_mA >= law.site.tuning.deadband_mA):
+        if gap_mA > 0 and (charger.action_mA == 0 or is_due(law, charger, gap_mA, now_ns)):
             add_to(law, law.used_mA, i, gap_mA)
             add_to(law, law.late_mA, i, gap_mA)
     for i in range(law.n_chargers):

@@ -136,6 +136,8 @@ cdef void sampled(
         charger.draw_mA[p] = draw_mA[p]
         highest_mA = max(highest_mA, draw_mA[p])
     note_idle_phases(law, i, at_ns, before_ns)
+    if charger.is_acknowledged and highest_mA <= charger.setpoint_mA + PILOT_TOLERANCE_mA:
+        charger.is_stubborn = False
     if charger.is_acknowledged and at_ns > charger.acknowledged_at_ns:
         if not charger.is_unproven:
             doubt(charger, highest_mA, at_ns)
@@ -174,7 +176,8 @@ cdef void judge_sample(
     if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
         charger.has_seen_above = True
         charger.is_overdue = (
-            charger.is_overdue or at_ns - charger.above_since_ns >= follow_ns(law, i)
+            charger.is_overdue or charger.is_stubborn
+            or at_ns - charger.above_since_ns >= follow_ns(law, i)
         )
     elif charger.has_seen_above and is_at(charger.setpoint_mA, highest_mA):
         prove(charger)

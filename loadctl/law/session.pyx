@@ -74,6 +74,7 @@ cdef void forget(charger_t *charger) noexcept nogil:
     charger.has_drawn = False
     charger.is_waiting = False
     charger.is_sleeper = False
+    charger.is_stubborn = False
     charger.was_paused = False
     charger.pause = PAUSE_NONE
     charger.has_fitted = False

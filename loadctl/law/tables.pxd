@@ -116,6 +116,7 @@ ctypedef struct law_t:
     # work: per circuit phase
     int64_t *draw_low_mA
     int64_t *draw_high_mA
+    int64_t *draw_able_mA       # what measured chargers can have drawn at the meter's value
     # work: per charger
     int64_t *x_fx               # share, in parts of a mA
     int32_t *x_mA               # share, on the step grid

@@ -215,7 +215,9 @@ def test_rotation_is_within_a_tier(seed: int) -> None:
     rng = random.Random(f"tiers {seed}")
     n_high, n_low, n_places = 2, rng.randint(2, 4), 3
     rows = {k: {"priority": 1} for k in rng.sample(range(n_high + n_low), n_high)}
-    loop = begun(garage(n_high + n_low, 6000 * n_places + 500, rows), [PROMPT] * (n_high + n_low), seed)
+    loop = begun(
+        garage(n_high + n_low, 6000 * n_places + 500, rows), [PROMPT] * (n_high + n_low), seed
+    )
     loop.plug_all()
     loop.run(60)
     from_ns = loop.now_ns

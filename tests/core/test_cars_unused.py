@@ -98,9 +98,10 @@ def test_all_capped_cars_jump_at_once_and_get_their_share_back(seed: int) -> Non
     shares_mA = settled_mA(loop)
     n_probes = max((shares_mA[i] - loop.setpoints_mA()[i]) // PROBE_mA + 1 for i in few)
     run_within_headroom(loop, max(0, n_probes) * PROBE_s + UNUSED_s)
-    assert max(
-        abs(x - share_mA) for x, share_mA in zip(loop.setpoints_mA(), shares_mA, strict=True)
-    ) <= 1000
+    assert (
+        max(abs(x - share_mA) for x, share_mA in zip(loop.setpoints_mA(), shares_mA, strict=True))
+        <= 1000
+    )
     assert loop.plant.violations == []
 
 

@@ -121,7 +121,7 @@ class CarPlant:
                 for p, q in PAIRS:
                     those = [
                         i for i in self.below[c]
-                        if p in self.tables.chargers[i].phases
+                        if p in self.cars[i].phases
                         and q not in self.tables.chargers[i].phases
                     ]  # fmt: skip
                     if raised in those and sum(able_mA[i] for i in those) > row.unbalance_mA:

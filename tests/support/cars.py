@@ -19,6 +19,7 @@ Span = tuple[int, int]
 NEVER_ns = 10**18
 EVER_mA = 63000
 N_REMEMBERED = 64
+TOLERANCE_mA = 600  # of the pilot signal
 UNFELT_ns = 12 * NS_PER_S  # the follow time of the sites of these stories
 
 
@@ -229,7 +230,7 @@ class Car:
         first_ns, last_ns = self.habits.rises_ns
         if setpoint_mA < self.setpoint_mA:
             first_ns, last_ns = self.habits.follows_ns
-            if self.amount_mA <= setpoint_mA:
+            if self.amount_mA <= setpoint_mA + TOLERANCE_mA:
                 # What it does not feel no measurement can show: no car is slower there.
                 first_ns, last_ns = min(first_ns, UNFELT_ns), min(last_ns, UNFELT_ns)
         from_ns = at_ns + self.rng.randint(first_ns, last_ns)

@@ -101,5 +101,8 @@ class Core:
     def reserves_mA(self) -> list[int]:
         """Per charger, for the gate: what it must be assumed able to draw on each of its phases."""
 
+    def used_phases(self) -> list[tuple[int, ...]]:
+        """Per charger, for the gate: the grid phases that its car uses and its reserve is on."""
+
     def backgrounds_high_mA(self) -> list[tuple[int, int, int]]:
         """Per circuit, for the gate: the highest background a raise must leave room for."""

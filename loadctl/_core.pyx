@@ -12,6 +12,7 @@ from libc.stdint cimport int32_t, int64_t, uintptr_t
 
 from loadctl.law.admit cimport admit, admit_settled
 from loadctl.law.alarm cimport latch, note_backgrounds, set_failsafe_targets
+from loadctl.law.cap cimport cap_unused
 from loadctl.law.configure cimport begin_block, configure, fill_tuning
 from loadctl.law.estimate cimport estimate, estimate_rigorous, estimate_settled
 from loadctl.law.judge cimport judge_gives, mark_looks, order_probes, probe_mA
@@ -22,11 +23,12 @@ from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
     settle_grants, sum_up,
 )
+from loadctl.law.phases cimport is_wired, use_phases
 from loadctl.law.ramp cimport begin_run
 from loadctl.law.reserve cimport (
     answered_probe, armed, disarmed, prove_by_time, sampled, sent, unanswered, update_reserves,
 )
-from loadctl.law.session cimport hold_to_maxima, mark_candidates
+from loadctl.law.session cimport advance_sessions, hold_to_maxima, mark_candidates
 from loadctl.law.share cimport share
 from loadctl.law.starve cimport starve
 from loadctl.law.tables cimport (
@@ -47,12 +49,16 @@ cdef enum:
 
 cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     """One pass of the law over the inputs of this scan."""
+    cdef int64_t since_ns = law.site.now_ns if law.site.has_stepped else now_ns
     if law.site.has_stepped and now_ns < law.site.now_ns:
         return TIME_WENT_BACK
     begin_scan(law, now_ns)
     judge_meters(law)
     starve(law, now_ns)
-    mark_candidates(law)
+    advance_sessions(law, now_ns, since_ns)
+    use_phases(law)
+    mark_candidates(law, now_ns)
+    cap_unused(law, now_ns)
     prove_by_time(law, now_ns)
     update_reserves(law, now_ns)
     estimate(law, now_ns)
@@ -81,6 +87,7 @@ cdef int run_confirm(law_t *law, int64_t now_ns) noexcept nogil:
     """Judge the gives by what was acknowledged and read since the step."""
     if now_ns < law.site.now_ns:
         return TIME_WENT_BACK
+    use_phases(law)
     update_reserves(law, now_ns)
     estimate_rigorous(law)
     note_backgrounds(law, now_ns)
@@ -119,6 +126,7 @@ cdef void keep_high_shares(law_t *law) noexcept nogil:
 
 cdef void run_settle(law_t *law) noexcept nogil:
     """The allocation at rest for those in `is_in`."""
+    use_phases(law)
     hold_to_maxima(law)
     update_reserves(law, law.site.now_ns)
     estimate_settled(law)
@@ -263,8 +271,8 @@ cdef class Core:
         if current_mA is None or not self.law.charger_rows[charger_i].has_measured_current:
             return
         draw_mA[0] = draw_mA[1] = draw_mA[2] = 0
-        for k in range(self.law.charger_rows[charger_i].n_phases):
-            draw_mA[self.law.charger_rows[charger_i].phases[k]] = max(0, current_mA[k])
+        for k in range(self.law.charger_rows[charger_i].n_wired):
+            draw_mA[self.law.charger_rows[charger_i].wired[k]] = max(0, current_mA[k])
         sampled(&self.law, charger_i, draw_mA, at_ns)
 
     def charger_armed(self, Py_ssize_t charger_i, bint is_armed, setpoint_mA):
@@ -440,6 +448,18 @@ cdef class Core:
         cdef int32_t i
         self._attached()
         return [self.law.chargers[i].reserve_mA for i in range(self.law.n_chargers)]
+
+    def used_phases(self):
+        cdef int32_t i, p
+        self._attached()
+        return [
+            tuple(
+                p for p in range(N_PHASES)
+                if is_wired(&self.law.charger_rows[i], p)
+                and not self.law.chargers[i].unused_phases >> p & 1
+            )
+            for i in range(self.law.n_chargers)
+        ]
 
     def backgrounds_high_mA(self):
         cdef int32_t c

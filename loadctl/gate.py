@@ -31,8 +31,21 @@ class Gate:
         """Let no raise through until this scan's reserves and backgrounds are known."""
         self.is_open = False
 
-    def open(self, reserves_mA: Sequence[int], backgrounds_mA: Sequence[Phases | None]) -> None:
-        """Sum what each circuit may have to carry; a background of None denies every raise."""
+    def open(
+        self,
+        reserves_mA: Sequence[int],
+        backgrounds_mA: Sequence[Phases | None],
+        used_phases: Sequence[tuple[int, ...]] | None = None,
+    ) -> None:
+        """Sum what each circuit may have to carry; a background of None denies every raise.
+
+        `used_phases` leaves out phases that a car does not use; what is not of the table, or
+        leaves none, is not believed.
+        """
+        self.phases = [row.phases for row in self.chargers]
+        for charger_i, phases in enumerate(used_phases or ()):
+            if phases and set(phases) <= set(self.phases[charger_i]):
+                self.phases[charger_i] = phases
         self.is_known = [background_mA is not None for background_mA in backgrounds_mA]
         self.load_mA = [list(background_mA or (0, 0, 0)) for background_mA in backgrounds_mA]
         # [circuit][p][q]: what the chargers carry that use phase p and not phase q
@@ -82,7 +95,7 @@ class Gate:
 
     def _count(self, charger_i: int, rise_mA: int) -> None:
         self.reserves_mA[charger_i] += rise_mA
-        phases = self.chargers[charger_i].phases
+        phases = self.phases[charger_i]
         for circuit_i in self.above[charger_i]:
             for p in phases:
                 self.load_mA[circuit_i][p] += rise_mA
@@ -91,7 +104,7 @@ class Gate:
 
     def _fits(self, circuit_i: int, charger_i: int, rise_mA: int) -> bool:
         """The phases it uses, the total power, and unbalance against the phases it does not use."""
-        circuit, phases = self.circuits[circuit_i], self.chargers[charger_i].phases
+        circuit, phases = self.circuits[circuit_i], self.phases[charger_i]
         load_mA = self.load_mA[circuit_i]
         power_uW = (sum(load_mA) + rise_mA * len(phases)) * self.voltage_mV
         return (

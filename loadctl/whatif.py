@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from hw.wire import Code
 from loadctl._core import Core
-from loadctl.reasons import binding_text, reason_text
+from loadctl.reasons import binding_text, charger_reason_text
 from loadctl.site.model import MOST_A, LoadA, Table, ThreeLoadsA, spread
 from loadctl.site.problems import (
     Problems,
@@ -152,7 +152,7 @@ def _answer(tables: Tables, core: Core) -> dict[str, Any]:
         bound_by = tables.circuits[row["binding_circuit"]].name if has_binding else None
         chargers[charger.name] = {
             "grant_A": A_from_mA(row["grant_mA"]),
-            "reason": reason_text(row["reason"], bound_by, row["binding_kind"]),
+            "reason": charger_reason_text(row, tables),
             "binding": binding_text(bound_by, row["binding_kind"]),
         }
     circuits: dict[str, Any] = {}

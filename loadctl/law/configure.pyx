@@ -10,6 +10,7 @@ from cpython.mem cimport PyMem_Calloc
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
+from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
     KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
 )
@@ -35,23 +36,23 @@ cdef void *configure(law_t *law, object tables) except NULL:
     for row in chargers:
         check_charger(row, len(circuits))
     within("charger count", len(chargers), 0, _MAX_CHARGERS)
-    members = [members_of(row, circuits) for row in chargers]
     law.n_circuits = len(circuits)
     law.n_meters = len(tables.meters)
     law.n_chargers = len(chargers)
     law.n_limits = law.n_circuits * N_KINDS
-    arena = lay_out(law, sum(len(m) for m in members))
+    arena = lay_out(law, sum(most_members(row, circuits) for row in chargers))
     fill_circuits(law, tables)
-    fill_chargers(law, tables, members)
+    fill_chargers(law, tables)
+    fill_live(law, tables)
     return arena
 
 
 cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     """Allocate once and hand every array its part; wide ones first, so that each is aligned."""
     cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
-    cdef size_t wide = 8 * (9 * limits + 2 * phases + n + law.n_meters)
+    cdef size_t wide = 8 * (11 * limits + 3 * phases + 2 * n + law.n_meters)
     cdef size_t rows = law.n_circuits * sizeof(circuit_row_t) + n * sizeof(charger_row_t)
-    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 11 * n + law.n_meters)
+    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 15 * n + law.n_meters)
     cdef char *arena = <char *>PyMem_Calloc(1, wide + rows + narrow + 8)
     cdef char *at = arena
     if arena == NULL:
@@ -59,6 +60,8 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     law.cap_low_mA = <int64_t *>part(&at, 8 * limits)
     law.cap_high_mA = <int64_t *>part(&at, 8 * limits)
     law.used_mA = <int64_t *>part(&at, 8 * limits)
+    law.held_mA = <int64_t *>part(&at, 8 * limits)
+    law.base_mA = <int64_t *>part(&at, 8 * limits)
     law.late_mA = <int64_t *>part(&at, 8 * limits)
     law.drawn_mA = <int64_t *>part(&at, 8 * limits)
     law.slack_fx = <int64_t *>part(&at, 8 * limits)
@@ -67,7 +70,9 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     law.level_rest = <int64_t *>part(&at, 8 * limits)
     law.draw_low_mA = <int64_t *>part(&at, 8 * phases)
     law.draw_high_mA = <int64_t *>part(&at, 8 * phases)
+    law.draw_able_mA = <int64_t *>part(&at, 8 * phases)
     law.x_fx = <int64_t *>part(&at, 8 * n)
+    law.turn_since_ns = <int64_t *>part(&at, 8 * n)
     law.meter_lags_ns = <int64_t *>part(&at, 8 * law.n_meters)
     law.circuit_rows = <circuit_row_t *>part(&at, law.n_circuits * sizeof(circuit_row_t))
     law.charger_rows = <charger_row_t *>part(&at, n * sizeof(charger_row_t))
@@ -81,6 +86,10 @@ cdef void *lay_out(law_t *law, size_t n_members) except NULL:
     law.phase_of_share = <int32_t *>part(&at, 4 * n)
     law.most_mA = <int32_t *>part(&at, 4 * n)
     law.is_in = <int32_t *>part(&at, 4 * n)
+    law.claim = <int32_t *>part(&at, 4 * n)
+    law.turn = <int32_t *>part(&at, 4 * n)
+    law.turn_spare = <int32_t *>part(&at, 4 * n)
+    law.passes_on = <int32_t *>part(&at, 4 * n)
     law.order = <int32_t *>part(&at, 4 * n)
     law.starts = <int32_t *>part(&at, 4 * n)
     law.stops = <int32_t *>part(&at, 4 * n)
@@ -151,29 +160,40 @@ def ceil_to(value_mA, step_mA):
     return -(-value_mA // step_mA) * step_mA
 
 
-def members_of(row, circuits):
-    """Every limit that a charger counts in, own circuit first, with how often."""
-    members = []
-    c = row.circuit
+def circuits_above(circuits, c):
+    """A circuit and all those that it hangs on, root last."""
     while c != NONE:
-        members += [(c * N_KINDS + p, 1) for p in sorted(row.phases)]
-        if circuits[c].limit_W is not None:
-            members.append((c * N_KINDS + KIND_POWER, len(row.phases)))
-        if circuits[c].unbalance_mA is not None:
-            members += [
-                (c * N_KINDS + KIND_PAIRS + k, 1)
-                for k, (p, q) in enumerate(_PAIRS)
-                if p in row.phases and q not in row.phases
-            ]
+        yield c
         c = circuits[c].parent
-    return members
+
+
+def most_members(row, circuits):
+    """How many limits a charger counts in at most, whichever of its phases its car uses."""
+    above = [circuits[c] for c in circuits_above(circuits, row.circuit)]
+    return sum(
+        len(row.phases) + (to.limit_W is not None) + MOST_PAIRS * (to.unbalance_mA is not None)
+        for to in above
+    )
+
+
+def kinds_of(row, to):
+    """The kinds of limit of a circuit above that a charger may ever count in."""
+    kinds = set(row.phases)
+    if to.limit_W is not None:
+        kinds.add(KIND_POWER)
+    if to.unbalance_mA is not None:
+        kinds |= {
+            KIND_PAIRS + k
+            for k, (p, q) in enumerate(_PAIRS)
+            if p in row.phases and (row.has_measured_current or q not in row.phases)
+        }
+    return kinds
 
 
 def meters_above(tables, c):
-    while c != NONE:
-        if tables.circuits[c].meter != NONE:
-            yield tables.meters[tables.circuits[c].meter]
-        c = tables.circuits[c].parent
+    for above in circuits_above(tables.circuits, c):
+        if tables.circuits[above].meter != NONE:
+            yield tables.meters[tables.circuits[above].meter]
 
 
 cdef void fill_circuits(law_t *law, object tables) except *:
@@ -191,6 +211,8 @@ cdef void fill_circuits(law_t *law, object tables) except *:
         for p in range(N_PHASES):
             to.limit_mA[<Py_ssize_t>p] = row.limit_mA[p]
             to.background_mA[<Py_ssize_t>p] = row.background_mA[p]
+        to.has_power_limit = row.limit_W is not None
+        to.has_unbalance = row.unbalance_mA is not None
         if row.limit_W is not None:
             to.power_limit_mA = row.limit_W * 1_000_000 // tables.site.voltage_mV
         if row.unbalance_mA is not None:
@@ -201,11 +223,11 @@ cdef void fill_circuits(law_t *law, object tables) except *:
             to.bounds_above = all(lag_ns <= other.lag_ns for other in above)
 
 
-cdef void fill_chargers(law_t *law, object tables, list members) except *:
+cdef void fill_chargers(law_t *law, object tables) except *:
     cdef charger_row_t *to
-    cdef Py_ssize_t i, k, at = 0
+    cdef Py_ssize_t i, at = 0
     boxes = {}
-    ranked = sorted(range(len(members)), key=lambda i: -tables.chargers[i].priority)
+    ranked = sorted(range(law.n_chargers), key=lambda i: -tables.chargers[i].priority)
     for i, row in enumerate(tables.chargers):
         to = &law.charger_rows[i]
         law.by_rank[i] = ranked[i]
@@ -214,12 +236,19 @@ cdef void fill_chargers(law_t *law, object tables, list members) except *:
         mark_phases(law, row)
         to.meter_lag_ns = max((m.lag_ns for m in meters_above(tables, row.circuit)), default=0)
         to.first_member = at
-        to.n_members = len(members[i])
-        for limit_i, count in members[i]:
-            law.members[at].limit_i = limit_i
-            law.members[at].count = count
-            at += 1
-    for k, limit_i in enumerate(sorted({limit_i for m in members for limit_i, _ in m})):
+        at += most_members(row, tables.circuits)
+        lay_out_phases(law, i, 0)
+
+
+cdef void fill_live(law_t *law, object tables) except *:
+    cdef Py_ssize_t k
+    live = {
+        c * N_KINDS + kind
+        for row in tables.chargers
+        for c in circuits_above(tables.circuits, row.circuit)
+        for kind in kinds_of(row, tables.circuits[c])
+    }
+    for k, limit_i in enumerate(sorted(live)):
         law.live[k] = limit_i
         law.n_live = k + 1
 
@@ -237,9 +266,9 @@ cdef void mark_phases(law_t *law, object row) except *:
 cdef void fill_charger(charger_row_t *to, object row) except *:
     cdef Py_ssize_t k
     to.circuit = row.circuit
-    to.n_phases = len(row.phases)
-    for k in range(to.n_phases):
-        to.phases[k] = row.phases[k]
+    to.n_wired = len(row.phases)
+    for k in range(to.n_wired):
+        to.wired[k] = row.phases[k]
     to.step_mA = row.step_mA
     to.min_mA = ceil_to(row.min_mA, row.step_mA)
     to.max_mA = floor_to(row.max_mA, row.step_mA)

@@ -65,7 +65,8 @@ ctypedef struct circuit_t:
     int32_t peak_mA[24]                 # [part * 3 + phase]
     int32_t peak_i
     int32_t n_peaks
-    int32_t dip_mA[18]                  # [part * 3 + phase]
+    int32_t dip_mA[18]                  # [part * 3 + phase], by the most that is known to be drawn
+    int32_t calm_mA[18]                 # ... by the least
     int32_t dip_i
     int32_t n_dips
     int32_t source                      # Source: where the background comes from
@@ -122,6 +123,16 @@ ctypedef struct charger_t:
     int64_t refused_since_ns    # valid when is_refusing
     int64_t above_since_ns      # valid when is_above: it should have followed from then on
     int64_t starve_until_ns     # valid when is_starving
+    int64_t session_since_ns    # of the session's present part
+    int64_t waits_since_ns      # valid when is_waiting
+    int64_t admitted_since_ns   # valid when is_admitted
+    int64_t drew_at_ns          # valid when has_drawn: when it last took current
+    int64_t offered_at_ns       # done: when its latest offer began
+    int64_t less_since_ns       # valid when takes_less
+    int64_t cap_at_ns           # valid when has_cap: when it last moved
+    int64_t idle_since_ns[3]    # valid for the bits of idle_phases
+    int64_t turn_at_ns          # valid when place > 0: about when its turn comes
+    int64_t taken_mAms          # charge of this session over all phases, in mA times ms
     int32_t sample_mA[24]       # [slot * 3 + grid phase]
     int32_t draw_mA[3]          # newest sample, by grid phase
     int32_t sample_i
@@ -160,6 +171,22 @@ ctypedef struct charger_t:
     int32_t is_refusing         # the last decrease was refused
     int32_t is_starving          # no message may go there: its own fallback is to act
     int32_t n_starves
+    int32_t is_stubborn         # starved for what its car took; not seen to obey since
     int32_t is_above            # the newest sample is above a setpoint that it acknowledged
     int32_t above_mA            # valid when is_above: that setpoint
     int32_t failsafe_mA         # failsafe target now: its own, or 0 where the proof needs it
+    int32_t session             # Part of the session
+    int32_t has_drawn           # took current since it was plugged in
+    int32_t is_waiting          # asks for current and has none
+    int32_t is_sleeper          # did not wake after a pause: not paused again while limits allow
+    int32_t pause               # Pause: why it was paused, valid when was_paused
+    int32_t is_spare            # keeps the rows even
+    int32_t place               # among those of its tier that wait for a place; 0: none
+    int32_t reason_s            # the time that goes with the reason; 0: none
+    int32_t takes_less          # takes less than it is offered
+    int32_t less_mA             # valid when takes_less: the most that it took meanwhile
+    int32_t has_cap
+    int32_t cap_mA              # valid when has_cap: the most that it is offered
+    int32_t over_mA             # seen above a setpoint that it follows, within pilot tolerance
+    int32_t idle_phases         # bit p: grid phase p carries nothing while another is charged on
+    int32_t unused_phases       # bit p: its car does not use grid phase p, until it is unplugged

@@ -8,9 +8,10 @@ keep to. Phase limits and power carry background; unbalance is among chargers on
 
 from libc.stdint cimport int32_t, int64_t
 
+from loadctl.law.draws cimport EXCHANGES_ns
 from loadctl.law.estimate cimport SOURCE_METER, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
-from loadctl.law.reserve cimport follow_ns
+from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, draw_between, follow_ns
 from loadctl.law.tables cimport (
     KIND_POWER, N_LOAD_KINDS, charger_row_t, circuit_row_t, law_t, member_t,
 )
@@ -78,7 +79,8 @@ cdef void open_caps(law_t *law) noexcept nogil:
 
 cdef void take_off_fixed(law_t *law) noexcept nogil:
     """Take off what cannot be given: all that is reserved by those who cannot be commanded; beyond
-    its minimum by one that did not follow; beyond its setpoint by one that was not reached."""
+    its minimum by one that did not follow; beyond its setpoint by one that was not reached, or
+    that always takes a little more."""
     cdef charger_t *charger
     cdef int32_t i
     cdef int64_t fixed_mA
@@ -91,6 +93,8 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
             fixed_mA = charger.reserve_mA - law.charger_rows[i].min_mA
         elif not charger.is_acknowledged:
             fixed_mA = charger.reserve_mA - charger.setpoint_mA
+        elif charger.setpoint_mA > 0:
+            fixed_mA = charger.over_mA
         if fixed_mA > 0:
             add_to(law, law.cap_low_mA, i, -fixed_mA)
             add_to(law, law.cap_high_mA, i, -fixed_mA)
@@ -126,7 +130,7 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         charger.is_unproven and charger.is_acknowledged and not charger.is_overdue
         and now_ns - charger.acknowledged_at_ns < follow_ns(law, i)
     )
-    cdef int32_t k, p
+    cdef int32_t k, p, low_mA = 0, high_mA = 0
     cdef int32_t drawn_mA[3]
     cdef int32_t late_mA[3]
     for p in range(N_PHASES):
@@ -138,13 +142,25 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         late_mA[p] = charger.ceiling_mA - charger.setpoint_mA
         if has_recent_draw(law, i, now_ns):
             drawn_mA[p] = min(drawn_mA[p], charger.draw_mA[p])
-            if charger.draw_mA[p] > charger.setpoint_mA:
-                late_mA[p] = charger.draw_mA[p] - charger.setpoint_mA
+            draw_between(
+                law, i, now_ns - row.meter_lag_ns - EXCHANGES_ns, now_ns, p, &low_mA, &high_mA
+            )
+            if high_mA > charger.setpoint_mA or has_followed(charger):
+                late_mA[p] = max(0, high_mA - charger.setpoint_mA)
     if charger.is_candidate:
         add_to(law, law.used_mA, i, charger.setpoint_mA)
         add_by_phase(law, law.drawn_mA, i, drawn_mA)
     if is_late:
         add_by_phase(law, law.late_mA, i, late_mA)
+
+
+cdef bint has_followed(charger_t *charger) noexcept nogil:
+    """True when the newest sample was taken since the last setpoint, and is within it."""
+    cdef int32_t p
+    for p in range(N_PHASES):
+        if charger.draw_mA[p] > charger.setpoint_mA + PILOT_TOLERANCE_mA:
+            return False
+    return charger.sample_at_ns[charger.sample_i] > charger.acknowledged_at_ns
 
 
 cdef bint has_recent_draw(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:

@@ -42,6 +42,18 @@ class Core:
     ) -> None: ...
     def charger_armed(self, charger_i: int, is_armed: bool, setpoint_mA: int | None) -> None: ...
     def charger_answered(self, charger_i: int, code: int, at_ns: int) -> None: ...
+    def external_limit(
+        self,
+        circuit_i: int,
+        limit_mA: tuple[int, int, int] | None,
+        power_W: int | None,
+        until_ns: int | None,
+        at_ns: int,
+    ) -> None:
+        """What came from outside replaces all that came before; both None: there is no limit.
+
+        `until_ns` None: until the next command, or its source is lost.
+        """
 
     # the scan, in this order
     def step(self, now_ns: int) -> int:
@@ -86,6 +98,9 @@ class Core:
 
     def latch_background(self, circuit_i: int, seen_mA: tuple[int, int, int]) -> None:
         """Take in what was seen before this core was made; never lowers anything."""
+
+    def cooling(self) -> list[tuple[int, int]]:
+        """(circuit_i, phase) whose fuse has to cool: shares keep lower there and nothing starts."""
 
     # reading
     def settle(self, wants: list[bool]) -> int:

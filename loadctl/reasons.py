@@ -21,6 +21,7 @@ KIND_NAMES = (
     *PHASE_NAMES,
     "kW",
     *(f"unbalance {PHASE_NAMES[p]}-{PHASE_NAMES[q]}" for p, q in _PAIRS),
+    "charger kW",
 )
 
 UNKNOWN = 0
@@ -51,6 +52,9 @@ METER_SILENT = 24
 TAKES_LESS = 25
 DONE = 26
 IS_OFFERED = 27
+FULL_FROM_OUTSIDE = 40
+NO_ROOM_FROM_OUTSIDE = 41
+COOLS_DOWN = 50
 
 # {limit} stands for circuit and limit, such as "garage L2"; {meter} for the meter of that circuit.
 _TEXTS = {
@@ -82,6 +86,9 @@ _TEXTS = {
     TAKES_LESS: "car takes less",
     DONE: "full or asleep, offered current again in {time}",
     IS_OFFERED: "full or asleep, offered its minimum",
+    FULL_FROM_OUTSIDE: "{limit} full (external limit)",
+    NO_ROOM_FROM_OUTSIDE: "{limit} has no room for its minimum (external limit)",
+    COOLS_DOWN: "{limit} cools down",
 }
 
 

@@ -9,11 +9,15 @@ Imports nothing of ours: rows are taken by the names of their fields.
 from cpython.mem cimport PyMem_Calloc
 from libc.stdint cimport int32_t, int64_t
 
+from loadctl.law.external cimport set_limits
 from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
 from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
-    KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
+    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
 )
+from loadctl.law.thermal cimport HEAT_FULL
+
+from loadctl.law.fuse import COOL_BELOW_PERCENT, WARNS_ABOVE_PERCENT, fuse
 
 _PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
 _MAX_CURRENT_mA = 10_000_000
@@ -127,8 +131,37 @@ def check_circuits(tables):
             within(f"{where}.limit_W", row.limit_W, 0, _MAX_POWER_W)
         if row.unbalance_mA is not None:
             within(f"{where}.unbalance_mA", row.unbalance_mA, 0, _MAX_CURRENT_mA)
+        check_external(where, row)
+        if row.fuse_type is not None:
+            within(f"{where}.fuse_rated_mA", row.fuse_rated_mA, 1000, _MAX_CURRENT_mA)
     for row in tables.meters:
         within(f"meter.{row.name}.lag_ns", row.lag_ns, 0, _MAX_SPAN_ns)
+
+
+def check_external(where, row):
+    for loss_mA in row.loss_mA or ():
+        within(f"{where}.loss_mA", loss_mA, 0, _MAX_CURRENT_mA)
+    for name in ("loss_W", "guaranteed_W"):
+        if getattr(row, name) is not None:
+            within(f"{where}.{name}", getattr(row, name), 0, _MAX_POWER_W)
+    if row.loss_after_ns is not None:
+        within(f"{where}.loss_after_ns", row.loss_after_ns, 1, _MAX_SPAN_ns)
+    if row.takes_external and row.loss_mA is None and row.loss_W is None:
+        raise ValueError(f"{where}: takes limits from outside, and nothing counts without them")
+    if row.guaranteed_W is not None and not row.takes_external:
+        raise ValueError(f"{where}.guaranteed_W: the circuit takes no limits from outside")
+
+
+def check_external_limit(tables, circuit_i, limit_mA, power_W):
+    """What comes from outside, checked as the rows are."""
+    within("circuit index", circuit_i, 0, len(tables.circuits) - 1)
+    where = f"external limit of circuit.{tables.circuits[circuit_i].name}"
+    if not tables.circuits[circuit_i].takes_external:
+        raise ValueError(f"{where}: the circuit takes none")
+    for phase_mA in limit_mA or ():
+        within(where, phase_mA, 0, _MAX_CURRENT_mA)
+    if power_W is not None:
+        within(where, power_W, 0, _MAX_POWER_W)
 
 
 def check_charger(row, n_circuits):
@@ -171,7 +204,10 @@ def most_members(row, circuits):
     """How many limits a charger counts in at most, whichever of its phases its car uses."""
     above = [circuits[c] for c in circuits_above(circuits, row.circuit)]
     return sum(
-        len(row.phases) + (to.limit_W is not None) + MOST_PAIRS * (to.unbalance_mA is not None)
+        len(row.phases)
+        + (to.limit_W is not None or takes_power(to))
+        + (to.guaranteed_W is not None)
+        + MOST_PAIRS * (to.unbalance_mA is not None)
         for to in above
     )
 
@@ -179,8 +215,10 @@ def most_members(row, circuits):
 def kinds_of(row, to):
     """The kinds of limit of a circuit above that a charger may ever count in."""
     kinds = set(row.phases)
-    if to.limit_W is not None:
+    if to.limit_W is not None or takes_power(to):
         kinds.add(KIND_POWER)
+    if to.guaranteed_W is not None:
+        kinds.add(KIND_CHARGERS)
     if to.unbalance_mA is not None:
         kinds |= {
             KIND_PAIRS + k
@@ -211,16 +249,52 @@ cdef void fill_circuits(law_t *law, object tables) except *:
         for p in range(N_PHASES):
             to.limit_mA[<Py_ssize_t>p] = row.limit_mA[p]
             to.background_mA[<Py_ssize_t>p] = row.background_mA[p]
-        to.has_power_limit = row.limit_W is not None
         to.has_unbalance = row.unbalance_mA is not None
         if row.limit_W is not None:
-            to.power_limit_mA = row.limit_W * 1_000_000 // tables.site.voltage_mV
+            to.has_power_limit = True
+            to.power_limit_mA = mA_from_W(tables, row.limit_W)
+        fill_external(to, row, tables)
         if row.unbalance_mA is not None:
             to.unbalance_mA = row.unbalance_mA
+        if row.fuse_type is not None:
+            fill_fuse(to, fuse(row.fuse_type, row.fuse_rated_mA))
         if row.meter != NONE:
             lag_ns = tables.meters[row.meter].lag_ns
             above = meters_above(tables, row.parent)
             to.bounds_above = all(lag_ns <= other.lag_ns for other in above)
+
+
+cdef void fill_fuse(circuit_row_t *to, object device) except *:
+    to.has_fuse = True
+    to.fuse_full_mA = device.full_mA
+    to.fuse_cools_at_mA = device.cools_at_mA
+    to.fuse_half_ms = device.half_ms
+    to.fuse_warns_fx = HEAT_FULL * WARNS_ABOVE_PERCENT // 100
+    to.fuse_cool_fx = HEAT_FULL * COOL_BELOW_PERCENT // 100
+
+
+cdef void fill_external(circuit_row_t *to, object row, object tables) except *:
+    to.takes_external = row.takes_external
+    to.loss_after_ns = row.loss_after_ns or 0
+    if row.guaranteed_W is not None:
+        to.is_charger_power = True
+        to.guaranteed_mA = mA_from_W(tables, row.guaranteed_W)
+    if row.loss_mA is not None:
+        to.loss_has_current = True
+        for p in range(N_PHASES):
+            to.loss_mA[<Py_ssize_t>p] = row.loss_mA[p]
+    if row.loss_W is not None:
+        to.loss_has_power = True
+        to.loss_power_mA = mA_from_W(tables, row.loss_W)
+
+
+def takes_power(row):
+    """True where power from outside limits all that a circuit carries, not chargers alone."""
+    return row.takes_external and row.guaranteed_W is None
+
+
+def mA_from_W(tables, power_W):
+    return power_W * 1_000_000 // tables.site.voltage_mV
 
 
 cdef void fill_chargers(law_t *law, object tables) except *:
@@ -300,10 +374,13 @@ cdef void begin_block(law_t *law, object tables) except *:
         )
     for c in range(law.n_circuits):
         for p in range(N_PHASES):
-            law.circuits[<Py_ssize_t>c].limit_mA[<Py_ssize_t>p] = tables.circuits[c].limit_mA[p]
             law.circuits[<Py_ssize_t>c].background_mA[<Py_ssize_t>p] = (
                 tables.circuits[c].background_mA[p]
             )
+            law.circuits[<Py_ssize_t>c].heat_fx[<Py_ssize_t>p] = (
+                law.circuit_rows[<Py_ssize_t>c].fuse_warns_fx
+            )
+    set_limits(law, 0)
     law.site.is_ready = True
 
 

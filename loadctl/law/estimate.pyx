@@ -204,7 +204,6 @@ cdef void set_headroom(law_t *law, int32_t c) noexcept nogil:
     cdef circuit_t *circuit = &law.circuits[c]
     cdef int32_t p
     for p in range(N_PHASES):
-        circuit.limit_mA[p] = law.circuit_rows[c].limit_mA[p]
         circuit.headroom_mA[p] = (
             circuit.limit_mA[p] - law.circuit_rows[c].margin_mA - circuit.background_mA[p]
         )

@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, int64_t
 
 cdef enum:
     N_PHASES = 3
-    N_KINDS = 10        # limits of a circuit: three phases, power, six ordered phase pairs
+    N_KINDS = 11        # limits of a circuit: phases, power, six ordered phase pairs, charger power
     N_SAMPLES = 8       # samples of a charger's draw that are kept
     N_PEAKS = 8         # parts that the hold time of a background peak is cut into
     N_DIPS = 6          # parts of a second in which a background must stay to be believed
@@ -55,6 +55,13 @@ ctypedef struct circuit_t:
     int64_t peak_at_ns                  # when the newest part of the peak hold began
     int64_t dip_at_ns                   # when the newest part of the dip hold began
     int64_t over_since_ns[3]            # valid when over_mA: above the declared since then
+    int64_t power_limit_mA              # in force, sum over phases; valid when has_power_limit
+    int64_t charger_power_limit_mA      # ... of chargers alone; valid when has_charger_power_limit
+    int64_t external_power_mA           # valid when external_has_power: as commanded
+    int64_t external_heard_at_ns        # valid when external_is_heard: of the last command
+    int64_t external_until_ns           # valid when external_ends
+    int64_t heat_at_ns                  # valid when has_heat_at
+    int64_t heat_fx[3]                  # of its fuse, in parts of 2^-28 of the tripping load
     int32_t limit_mA[3]                 # in force
     int32_t background_mA[3]            # highest of the hold time: what shares leave room for
     int32_t background_low_mA[3]        # least that it can be now: what cuts are judged by
@@ -76,6 +83,20 @@ ctypedef struct circuit_t:
     int32_t seen_background_mA[3]       # highest sure background above the declared one; latched
     int32_t is_alarmed                  # it was seen above
     int32_t over_mA[3]                  # least sure background since over_since_ns; 0: not above
+    int32_t has_power_limit
+    int32_t has_charger_power_limit
+    int32_t external_mA[3]              # valid when external_has_current: as commanded
+    int32_t external_has_current
+    int32_t external_has_power
+    int32_t external_is_heard           # a command ever came in: limits, or that there are none
+    int32_t external_ends
+    int32_t external_state              # External: what counts now
+    int32_t external_kinds              # bit k: the limit of kind k in force is the external one
+    int32_t external_is_lifted          # ... its power counts as the guaranteed minimum
+    int32_t has_heat_at
+    int32_t heat_permille[3]            # heat_fx, rounded up
+    int32_t is_cooling[3]               # its fuse was too warm, and is not cool enough yet
+    int32_t is_held_back                # ... and on some phase shares keep below the limit for it
 
 ctypedef struct meter_t:
     int64_t at_ns               # of the last good value
@@ -166,7 +187,7 @@ ctypedef struct charger_t:
     int32_t needs_look
     int32_t reason              # Reason
     int32_t binding_circuit     # valid when has_binding
-    int32_t binding_kind        # 0..2 phase, 3 power, 4..9 phase pair
+    int32_t binding_kind        # 0..2 phase, 3 power, 4..9 phase pair, 10 charger power
     int32_t has_binding
     int32_t is_refusing         # the last decrease was refused
     int32_t is_starving          # no message may go there: its own fallback is to act

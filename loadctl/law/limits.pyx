@@ -3,7 +3,8 @@
 Cap = limit - margin - background - what no candidate may have (reserves of chargers that cannot
 be commanded, or did not follow). The low cap, by the lowest background, is what cuts keep to; a
 meter above its limit lowers it further. The high cap, by the held background, is what raises
-keep to. Phase limits and power carry background; unbalance is among chargers only.
+keep to. Phase limits and power carry background; unbalance and charger power are among chargers
+only. Every limit is the one in force (`external`).
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -13,7 +14,7 @@ from loadctl.law.estimate cimport SOURCE_METER, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
 from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, draw_between, follow_ns
 from loadctl.law.tables cimport (
-    KIND_POWER, N_LOAD_KINDS, charger_row_t, circuit_row_t, law_t, member_t,
+    KIND_CHARGERS, KIND_POWER, N_LOAD_KINDS, charger_row_t, circuit_row_t, law_t, member_t,
 )
 
 
@@ -43,13 +44,18 @@ cdef int64_t cap_mA(
 ) noexcept nogil:
     """Limit less margin less background. The power limit has no margin: margins are for phases."""
     cdef circuit_row_t *row = &law.circuit_rows[c]
+    cdef circuit_t *circuit = &law.circuits[c]
     if kind < N_PHASES:
-        return <int64_t>law.circuits[c].limit_mA[kind] - row.margin_mA - background_mA[kind]
+        return <int64_t>circuit.limit_mA[kind] - row.margin_mA - background_mA[kind]
     if kind == KIND_POWER:
+        if not circuit.has_power_limit:
+            return OPEN_mA
         return (
-            row.power_limit_mA
+            circuit.power_limit_mA
             - <int64_t>background_mA[0] - background_mA[1] - background_mA[2]
         )
+    if kind == KIND_CHARGERS:
+        return circuit.charger_power_limit_mA if circuit.has_charger_power_limit else OPEN_mA
     return row.unbalance_mA
 
 
@@ -196,9 +202,11 @@ cdef bint cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
     if law.circuits[c].source != SOURCE_METER:
         return False
     if kind == KIND_POWER:
+        if not law.circuits[c].has_power_limit:
+            return False
         over_mA = (
             measured_mA(law, c, 0) + measured_mA(law, c, 1) + measured_mA(law, c, 2)
-            - law.circuit_rows[c].power_limit_mA
+            - law.circuits[c].power_limit_mA
         )
     else:
         over_mA = measured_mA(law, c, kind) - law.circuits[c].limit_mA[kind]

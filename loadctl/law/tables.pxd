@@ -19,6 +19,7 @@ cdef enum:
     NONE = -1               # no parent, no meter, no limit
     KIND_POWER = 3
     KIND_PAIRS = 4          # (L1, L2), (L1, L3), (L2, L1), (L2, L3), (L3, L1), (L3, L2)
+    KIND_CHARGERS = 10      # power of chargers alone: background does not count in it
     N_LOAD_KINDS = 4        # phases and power: the kinds that background counts in
 
 cdef enum Code:             # hw.wire.Code
@@ -48,8 +49,22 @@ ctypedef struct circuit_row_t:
     int64_t power_limit_mA      # sum over the phases, at the site's voltage
     int32_t has_power_limit
     int32_t has_unbalance
+    int32_t takes_external      # limits from outside may lower its own
+    int32_t is_charger_power    # ... and power from outside is of chargers alone
+    int64_t guaranteed_mA       # what power from outside counts at least
+    int64_t loss_after_ns       # how long its source may be silent; 0: for ever
+    int32_t loss_has_current    # what counts without a command that is in force:
+    int32_t loss_has_power
+    int32_t loss_mA[3]
+    int64_t loss_power_mA
     int32_t unbalance_mA
     int32_t bounds_above        # its meter is no slower than those above
+    int32_t has_fuse
+    int32_t fuse_full_mA        # valid when has_fuse, as all of these: 100 % in the end
+    int32_t fuse_cools_at_mA    # what shares keep to while it has to cool
+    int32_t fuse_warns_fx       # heat above which it has to
+    int32_t fuse_cool_fx        # heat below which it has cooled
+    int64_t fuse_half_ms        # half of a difference is gone
 
 ctypedef struct member_t:
     int32_t limit_i

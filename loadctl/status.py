@@ -18,11 +18,11 @@ from loadctl.errors import NotRunning
 from loadctl.events import event_text
 from loadctl.guard.words import CAUSE_WORDS, STATE_WORDS, Cause, Happening, State, event_words
 from loadctl.image import Reader, percentile_ns
+from loadctl.law.fuse import fuse
 from loadctl.link import Link
 from loadctl.modes import FAILSAFE, MODE_NAMES, START, STOP, reason_text
 from loadctl.realtime import NOT_ASKED, SETTINGS, words
-from loadctl.reasons import binding_text, state_letter
-from loadctl.reasons import reason_text as charger_reason_text
+from loadctl.reasons import binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, CircuitRow, Tables
 from loadctl.units import NS_PER_US, PHASE_NAMES, A_from_mA, A_list_from_mA, ms_from_ns, s_from_ns
@@ -264,7 +264,7 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
         "setpoint_A": A_from_mA(charger["setpoint_mA"]),
         "draw_A": A_list_from_mA(charger["draw_mA"]) if has_draw else None,
         "state": state_letter(charger["state"]) if charger["has_status"] else None,
-        "reason": charger_reason_text(charger["reason"], circuit_name, charger["binding_kind"]),
+        "reason": charger_reason_text(charger, tables),
         "binding": binding_text(circuit_name, charger["binding_kind"]),
         "reserve_A": A_from_mA(charger["reserve_mA"]),
         "is_armed": bool(charger["is_armed"]),
@@ -293,7 +293,27 @@ def _circuit(row: CircuitRow, circuit: Row) -> Row:
         "may_carry_A": A_list_from_mA(may_mA),
         "seen_background_A": None if seen_mA is None else A_list_from_mA(seen_mA),
         "alarm": None if seen_mA is None else _alarm(row, seen_mA),
+        "fuse_percent": _fuse_percent(row, circuit),
+        "cooling": _cooling(row, circuit),
     }
+
+
+def _fuse_percent(row: CircuitRow, circuit: Row) -> list[float] | None:
+    """By phase: the heat of the fuse, of what trips it in the end; None without one."""
+    return None if row.fuse_type is None else [heat / 10 for heat in circuit["heat_permille"]]
+
+
+def _cooling(row: CircuitRow, circuit: Row) -> str | None:
+    """What is held back, while the fuse of some phase has to cool."""
+    phases = [p for p in range(3) if circuit["is_cooling"][p]]
+    if row.fuse_type is None or not phases:
+        return None
+    heat = ", ".join(f"{PHASE_NAMES[p]} at {circuit['heat_permille'][p] / 10:g} %" for p in phases)
+    device = fuse(row.fuse_type, row.fuse_rated_mA)
+    held = ""
+    if circuit["is_held_back"]:
+        held = f", shares keep to {A_from_mA(device.cools_at_mA):g} A"
+    return f"{heat} of what trips the fuse: no starts{held}"
 
 
 def _alarm(row: CircuitRow, seen_mA: Sequence[int]) -> str:
@@ -337,11 +357,13 @@ def _event(tables: Tables, event: Row) -> str:
 
 
 def _who(tables: Tables, event: Row) -> str:
-    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either."""
+    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either,
+    50 to 59 about circuits."""
     who, tens = event["who"], event["kind"] // 10
     meters = [row.name for row in tables.meters]
     chargers = [row.name for row in tables.chargers]
-    names = {1: chargers, 2: meters, 3: [*meters, *chargers]}.get(tens, [])
+    circuits = [row.name for row in tables.circuits]
+    names = {1: chargers, 2: meters, 3: [*meters, *chargers], 5: circuits}.get(tens, [])
     return names[who] if 0 <= who < len(names) else ""
 
 

@@ -3,7 +3,7 @@
     conditions      forced true and forced false; in `and` and `or` each operand left out
     comparisons     < and <=, > and >= for each other
     arithmetic      + - * // % & | << >> for a neighbour, a sign dropped, min and max for each other
-    constants       whole numbers one more and one less, True and False for each other
+    constants       whole numbers one more and one less (of 0: more), True and False for each other
     statements      an assignment, a call, a return, raise, break or continue left out; += and -=
 
 Negations, and `and` for `or`, are left out: whoever tells a forced condition from the right one
@@ -176,14 +176,14 @@ class Rewriter:
             skipped[operands[k + 1]] = by
         return {part: by for part, by in skipped.items() if isinstance(part, ast.Constant) and by}
 
-    def _constant(self, node: ast.Constant, same: int = 0, least: int | None = None) -> str:
+    def _constant(self, node: ast.Constant, same: int = 0) -> str:
         value, text = node.value, self.source(node)
         if isinstance(value, bool):
             return self._plain(node, text, str(not value))
         if not isinstance(value, int):
             return text
-        for by in (1, -1):
-            if by != same and (least is None or value + by >= least):
+        for by in (1, -1) if value else (1,):
+            if by != same:
                 text = self._plain(node, text, str(value + by))
         return text
 
@@ -259,8 +259,8 @@ class Rewriter:
             if part in skipped:
                 same = skipped[part]
                 new = self._constant(part, same) if same else self.source(part)  # type: ignore[arg-type]
-            elif _is_index(node, part):
-                new = self._index(node, part)
+            elif _is_deref(node, part):
+                new = self.source(part)
             elif _is_test(node, part):
                 new = self.condition(part, True, True)
             else:
@@ -269,14 +269,6 @@ class Rewriter:
             text += self.line.text[at:part_begin] + new
             at = part_end
         return text + self.line.text[at:end]
-
-    def _index(self, node: ast.expr | ast.stmt, part: ast.expr) -> str:
-        """A constant index stays within what an index may be; `name[0]` is what a pointer shows."""
-        assert isinstance(node, ast.Subscript)
-        assert isinstance(part, ast.Constant)
-        if part.value == 0 and isinstance(node.value, ast.Name):
-            return self.source(part)
-        return self._constant(part, least=0)
 
 
 def _parts(node: ast.AST) -> list[ast.expr]:
@@ -301,8 +293,12 @@ def _is_minus(node: ast.expr) -> bool:
     return not isinstance(node.operand, ast.Constant)
 
 
-def _is_index(node: ast.AST, part: ast.expr) -> bool:
-    return isinstance(node, ast.Subscript) and part is node.slice and isinstance(part, ast.Constant)
+def _is_deref(node: ast.AST, part: ast.expr) -> bool:
+    """The index of `name[0]`, which is what a pointer shows."""
+    is_index = isinstance(node, ast.Subscript) and part is node.slice
+    if not (is_index and isinstance(part, ast.Constant) and part.value == 0):
+        return False
+    return isinstance(node.value, ast.Name)  # type: ignore[attr-defined]
 
 
 def _is_test(node: ast.AST, part: ast.expr) -> bool:

@@ -154,6 +154,8 @@ class _Children:
 
         def tests_for(mutant: Mutant) -> list[str]:
             names = list(dict.fromkeys(name for n in mutant.marks for name in noticing[n]))
+            own = f"/test_{Path(mutant.module).stem}"
+            names.sort(key=lambda name: own not in name)
             return within_budget(names, plan.recorded, plan.budget_s)
 
         def try_one(mutant: Mutant, out: int) -> None:
@@ -224,7 +226,7 @@ class _Children:
 def within_budget(
     names: Sequence[str], recorded: Mapping[str, Recorded], budget_s: float
 ) -> list[str]:
-    """The tests that are tried, given fastest first: as many as fit the budget, one at least."""
+    """The first tests, as many as fit the budget, and one at least."""
     chosen: list[str] = []
     sum_s = 0.0
     for name in names:

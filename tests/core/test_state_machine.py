@@ -193,9 +193,10 @@ def machine_site(seed: int) -> Tables:
     rng = random.Random(f"machine {seed}")
     tables = story_site(rng)
     circuits = tables.circuits
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         circuits = tuple(
-            replace(row, fuse_type="B", fuse_rated_mA=max(row.limit_mA) // 2) for row in circuits
+            replace(row, fuse_type="B", fuse_rated_mA=max(row.limit_mA) * 4 // 5)
+            for row in circuits
         )
     return replace(tables, circuits=circuits)
 
@@ -203,14 +204,19 @@ def machine_site(seed: int) -> Tables:
 class CoreMachine(RuleBasedStateMachine):
     loop: Conversation
 
-    @initialize(seed=st.integers(0, 999), delay_s=st.sampled_from((0, 2, 12)))
-    def begin(self, seed: int, delay_s: int) -> None:
+    @initialize(
+        seed=st.integers(0, 999),
+        delay_s=st.sampled_from((0, 2, 12)),
+        n_scans=st.sampled_from((0, 40, 120)),
+    )
+    def begin(self, seed: int, delay_s: int, n_scans: int) -> None:
         tables = machine_site(seed)
         self.loop = Conversation(tables, random.Random(seed), delay_s * NS_PER_S)
         for box in self.loop.plant.boxes:
             box.state, box.wanted_mA = "C", 32_000
+        self.scans(n_scans)
 
-    @rule(n=st.integers(1, 40))
+    @rule(n=st.sampled_from((1, 2, 5, 20, 60)))
     def scans(self, n: int) -> None:
         for _ in range(n):
             self.loop.scan()
@@ -220,18 +226,44 @@ class CoreMachine(RuleBasedStateMachine):
         self.loop.ends = ends
         self.loop.scan()
 
+    @rule(i=st.integers(0, 6), end=st.sampled_from(LASTING), n=st.sampled_from((1, 3, 40)))
+    def box_answers(self, i: int, end: str, n: int) -> None:
+        i %= len(self.loop.box_ends)
+        self.loop.box_ends[i] = end
+        self.scans(n)
+        self.loop.box_ends[i] = "good"
+
     @rule(i=st.integers(0, 6), end=st.sampled_from(LASTING))
-    def box_answers(self, i: int, end: str) -> None:
+    def box_answers_from_now_on(self, i: int, end: str) -> None:
         self.loop.box_ends[i % len(self.loop.box_ends)] = end
 
-    @rule(m=st.integers(0, 1), end=st.sampled_from((GOOD, *METER_CODES)))
-    def meter_answers(self, m: int, end: int) -> None:
-        self.loop.meter_ends[m % len(self.loop.meter_ends)] = end
+    @rule(m=st.integers(0, 1), end=st.sampled_from(METER_CODES), n=st.sampled_from((1, 3, 20)))
+    def meter_answers(self, m: int, end: int, n: int) -> None:
+        m %= len(self.loop.meter_ends)
+        self.loop.meter_ends[m] = end
+        self.scans(n)
+        self.loop.meter_ends[m] = GOOD
 
-    @rule(m=st.integers(0, 1), lie_mA=st.tuples(*[st.sampled_from(LIES_mA)] * 3))
-    def meter_lies(self, m: int, lie_mA: Phases) -> None:
+    @rule(
+        m=st.integers(0, 1),
+        lie_mA=st.tuples(*[st.sampled_from(LIES_mA)] * 3),
+        n=st.sampled_from((1, 3, 20)),
+    )
+    def meter_lies(self, m: int, lie_mA: Phases, n: int) -> None:
+        m %= len(self.loop.meter_ends)
         self.loop.has_lied = True
-        self.loop.meter_ends[m % len(self.loop.meter_ends)] = lie_mA
+        self.loop.meter_ends[m] = lie_mA
+        self.scans(n)
+        self.loop.meter_ends[m] = GOOD
+
+    @rule(i=st.integers(0, 6), is_stubborn=st.booleans())
+    def car_is_stubborn(self, i: int, is_stubborn: bool) -> None:
+        """One that obeys no decrease; where nobody measures that, raises go out in good faith."""
+        self.loop.has_lied = True
+        box = self.loop.plant.boxes[i % len(self.loop.plant.boxes)]
+        box.most_delay_ns = 10**15 if is_stubborn else 0
+        if is_stubborn:
+            box.state, box.wanted_mA = "C", 63_000
 
     @rule(i=st.integers(0, 6), state=st.sampled_from(STATES), wanted_mA=st.sampled_from(WANTED_mA))
     def car(self, i: int, state: str, wanted_mA: int) -> None:
@@ -252,9 +284,11 @@ class CoreMachine(RuleBasedStateMachine):
     def reboot(self, i: int) -> None:
         self.loop.reboot(i % len(self.loop.plant.boxes))
 
-    @rule(mode=st.sampled_from((START, RUN, RUN, RUN, FAILSAFE, STOP)))
-    def mode(self, mode: int) -> None:
+    @rule(mode=st.sampled_from((START, FAILSAFE, STOP)), n=st.sampled_from((0, 1, 10)))
+    def mode(self, mode: int, n: int) -> None:
         self.loop.core.set_mode(mode)
+        self.scans(n)
+        self.loop.core.set_mode(RUN)
 
     @rule(name_value=st.sampled_from(TUNINGS))
     def tune(self, name_value: tuple[str, int]) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 from loadctl._core import Core
 from loadctl.tables import ChargerRow, Phases, Tables, Tuning
 from tests.support.core_sites import BAD_FRAME, GOOD, NEVER, NO_ANSWER, NOT_SENT
+from tests.support.reference import PAIRS, chain, uses_only
 
 NEVER_LEFT = (NEVER, NOT_SENT)
 UNANSWERED = (NO_ANSWER, BAD_FRAME)
 MOST_SAMPLES = 50
+KIND_POWER = 3
 
 
 @dataclass
@@ -107,6 +109,22 @@ class MeterBook:
     before_mA: Phases | None = None
 
 
+def counts_of(tables: Tables) -> dict[tuple[int, int], dict[int, int]]:
+    """By circuit and kind of every limit: how often each charger counts in it."""
+    counts: dict[tuple[int, int], dict[int, int]] = {}
+    for c, circuit in enumerate(tables.circuits):
+        below = {i: row for i, row in enumerate(tables.chargers) if c in chain(tables, i)}
+        for p in range(3):
+            counts[c, p] = {i: 1 for i, row in below.items() if p in row.phases}
+        if circuit.limit_W is not None:
+            counts[c, KIND_POWER] = {i: len(row.phases) for i, row in below.items()}
+        if circuit.unbalance_mA is not None:
+            for k, (p, q) in enumerate(PAIRS):
+                only = {i: 1 for i, row in below.items() if uses_only(row, p, q)}
+                counts[c, KIND_POWER + 1 + k] = only
+    return counts
+
+
 class Book:
     """Stands between a caller and the core: forwards, writes down, and can play it all again."""
 
@@ -117,6 +135,7 @@ class Book:
         self.block = bytearray(self.core.plant_bytes)
         self.core.attach(self.block)
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.counts = counts_of(tables)
         self.meters = [MeterBook() for _ in tables.meters]
         self.chargers = [ChargerBook(row, row.rated_mA) for row in tables.chargers]
         self.orders: dict[int, int] = {}

@@ -10,12 +10,11 @@ from typing import Any
 
 from loadctl.reasons import NO_ROOM_FOR_MINIMUM
 from loadctl.tables import Phases
-from tests.support.core_book import Book
+from tests.support.core_book import KIND_POWER, Book
 from tests.support.core_sites import RUN
-from tests.support.reference import PAIRS, Limit, chain, limits_of, used, uses_only
+from tests.support.reference import chain
 
 SOURCE_METER, SOURCE_STALE = 1, 2  # as in loadctl/law/estimate.pxd
-KIND_POWER = 3
 
 Rows = list[dict[str, Any]]
 
@@ -106,12 +105,12 @@ def check_shed(book: Book, rows: Rows) -> None:
             assert can_be_told(book, i)
         elif can_be_told(book, i):
             assert row["grant_mA"] <= row["failsafe_mA"]
-    lows = backgrounds_low_mA(book)
-    for limit in limits_of(book.tables, lows):
-        asking = [i for i in limit.counts if rows[i]["is_candidate"]]
-        kept = {i: min(rows[i]["grant_mA"], book.chargers[i].told_mA) for i in asking}
-        fixed = {i: rows[i]["reserve_mA"] for i in limit.counts if i not in asking}
-        assert used(limit, kept) <= max(0, limit.cap_mA - used(limit, fixed))
+    asking = [i for i, row in enumerate(rows) if row["is_candidate"]]
+    kept = {i: min(rows[i]["grant_mA"], book.chargers[i].told_mA) for i in asking}
+    fixed = {i: row["reserve_mA"] for i, row in enumerate(rows) if i not in asking}
+    for place, most_mA in caps_mA(book, backgrounds_low_mA(book)).items():
+        counts = book.counts[place]
+        assert used_mA(counts, kept) <= max(0, most_mA - used_mA(counts, fixed)), place
 
 
 def check_excess(book: Book, rows: Rows) -> None:
@@ -142,8 +141,10 @@ def check_refusals(book: Book, rows: Rows) -> None:
         circuit = book.core.circuit(c)
         if any(circuit["is_overloaded"]):
             continue
-        limit = limit_at(book, c, kind, backgrounds_most_mA(book))
-        assert not fits_beside(rows, book, limit, i), f"charger {i}"
+        wanted = minima(rows, book)
+        wanted[i] += book.tables.chargers[i].min_mA
+        room_mA = cap_mA(book, c, kind, backgrounds_most_mA(book)[c])
+        assert used_mA(book.counts[c, kind], wanted) > room_mA, f"charger {i}"
 
 
 # after confirm
@@ -173,9 +174,9 @@ def check_confirm(book: Book) -> None:
         for i, mine in enumerate(book.chargers)
         if not mine.row.is_isolated
     }
-    for limit in limits_of(book.tables, book.core.backgrounds_high_mA()):
-        if set(limit.counts) & set(gives):
-            assert used(limit, after_mA) <= limit.cap_mA
+    for place, most_mA in caps_mA(book, book.core.backgrounds_high_mA()).items():
+        if set(book.counts[place]) & set(gives):
+            assert used_mA(book.counts[place], after_mA) <= most_mA, place
 
 
 def check_eyes(book: Book, i: int) -> None:
@@ -260,11 +261,28 @@ def can_be_told(book: Book, i: int) -> bool:
 
 def users(book: Book, c: int, p: int) -> list[int]:
     """Chargers anywhere below a circuit that use a phase."""
-    return [
-        i
-        for i, row in enumerate(book.tables.chargers)
-        if p in row.phases and c in chain(book.tables, i)
-    ]
+    return list(book.counts[c, p])
+
+
+def caps_mA(book: Book, backgrounds_mA: list[Phases]) -> dict[tuple[int, int], int]:
+    """What chargers may draw together, by circuit and kind, beside these backgrounds."""
+    return {(c, kind): cap_mA(book, c, kind, backgrounds_mA[c]) for c, kind in book.counts}
+
+
+def cap_mA(book: Book, c: int, kind: int, background_mA: Phases) -> int:
+    circuit = book.tables.circuits[c]
+    if kind < KIND_POWER:
+        limit_mA: int = book.core.circuit(c)["limit_mA"][kind]
+        return limit_mA - circuit.margin_mA - background_mA[kind]
+    if kind == KIND_POWER:
+        assert circuit.limit_W is not None
+        return circuit.limit_W * 1_000_000 // book.tables.site.voltage_mV - sum(background_mA)
+    assert circuit.unbalance_mA is not None
+    return circuit.unbalance_mA
+
+
+def used_mA(counts: dict[int, int], currents_mA: dict[int, int]) -> int:
+    return sum(count * currents_mA.get(i, 0) for i, count in counts.items())
 
 
 def backgrounds_low_mA(book: Book) -> list[Phases]:
@@ -280,29 +298,6 @@ def backgrounds_most_mA(book: Book) -> list[Phases]:
         tuple(map(max, zip(row["background_low_mA"], row["background_mA"], strict=True)))
         for row in circuits
     ]
-
-
-def limit_at(book: Book, c: int, kind: int, backgrounds_mA: list[Phases]) -> Limit:
-    """One limit of a circuit by the number that reasons name it with."""
-    circuit, rows = book.tables.circuits[c], book.tables.chargers
-    below = [i for i in range(len(rows)) if c in chain(book.tables, i)]
-    if kind < 3:
-        cap_mA = book.core.circuit(c)["limit_mA"][kind] - circuit.margin_mA
-        return Limit(dict.fromkeys(users(book, c, kind), 1), cap_mA - backgrounds_mA[c][kind])
-    if kind == KIND_POWER:
-        assert circuit.limit_W is not None
-        cap_mA = circuit.limit_W * 1_000_000 // book.tables.site.voltage_mV
-        return Limit({i: len(rows[i].phases) for i in below}, cap_mA - sum(backgrounds_mA[c]))
-    p, q = PAIRS[kind - KIND_POWER - 1]
-    assert circuit.unbalance_mA is not None
-    return Limit({i: 1 for i in below if uses_only(rows[i], p, q)}, circuit.unbalance_mA)
-
-
-def fits_beside(rows: Rows, book: Book, limit: Limit, i: int) -> bool:
-    """Whether the minimum of i has room beside minima of the admitted and what is not to be had."""
-    wanted = {k: rows_min_mA for k, rows_min_mA in minima(rows, book).items() if k in limit.counts}
-    wanted[i] = wanted.get(i, 0) + book.tables.chargers[i].min_mA
-    return used(limit, wanted) <= limit.cap_mA
 
 
 def minima(rows: Rows, book: Book) -> dict[int, int]:

@@ -195,7 +195,9 @@ class Field:
         """Send the raises that the core confirmed and the gate allows, then due refreshes."""
         gives = self.core.gives() if may_raise else []
         if gives:
-            self.gate.open(self.core.reserves_mA(), self.core.backgrounds_high_mA())
+            self.gate.open(
+                self.core.reserves_mA(), self.core.backgrounds_high_mA(), self.core.used_phases()
+            )
         for charger_i, setpoint_mA in gives:
             is_armed = self.chargers[charger_i].arming.is_armed
             if not is_armed or not self._order(charger_i, setpoint_mA):

@@ -22,8 +22,7 @@ from loadctl.law.fuse import fuse
 from loadctl.link import Link
 from loadctl.modes import FAILSAFE, MODE_NAMES, START, STOP, reason_text
 from loadctl.realtime import NOT_ASKED, SETTINGS, words
-from loadctl.reasons import binding_text, state_letter
-from loadctl.reasons import reason_text as charger_reason_text
+from loadctl.reasons import binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, CircuitRow, Tables
 from loadctl.units import NS_PER_US, PHASE_NAMES, A_from_mA, A_list_from_mA, ms_from_ns, s_from_ns
@@ -265,7 +264,7 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
         "setpoint_A": A_from_mA(charger["setpoint_mA"]),
         "draw_A": A_list_from_mA(charger["draw_mA"]) if has_draw else None,
         "state": state_letter(charger["state"]) if charger["has_status"] else None,
-        "reason": charger_reason_text(charger["reason"], circuit_name, charger["binding_kind"]),
+        "reason": charger_reason_text(charger, tables),
         "binding": binding_text(circuit_name, charger["binding_kind"]),
         "reserve_A": A_from_mA(charger["reserve_mA"]),
         "is_armed": bool(charger["is_armed"]),

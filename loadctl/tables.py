@@ -52,6 +52,12 @@ class CircuitRow:
     counts_export: bool
     fuse_type: str | None  # "gG", "B", "C", "D"
     fuse_rated_mA: int
+    takes_external: bool = False  # limits from outside may lower those above
+    loss_mA: Phases | None = None  # what counts without a command from outside that is in force
+    loss_W: int | None = None
+    loss_after_ns: int | None = None  # how long their source may be silent; None: for ever
+    guaranteed_W: int | None = None  # EnWG 14a: power from outside is of chargers alone, and counts
+    # at least so much
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from loadctl.errors import CheckRefused
 from loadctl.law.fuse import COOL_BELOW_PERCENT, WARNS_ABOVE_PERCENT, Fuse, fuse
 from loadctl.plan import Plan, describe, make_plan
 from loadctl.site.load import Site, load_site
+from loadctl.site.outside import outside_dict, outside_lines, outside_warnings
 from loadctl.site.proof import Proof, amount_text, proof_lines, prove
 from loadctl.tables import ChargerRow, Tables
 from loadctl.units import A_from_mA, ms_from_ns, s_from_ns
@@ -74,7 +75,13 @@ def make_report(site: Site) -> Report:
         plan=plan,
         bounds=takeover_bounds(site.tables, site.maps),
         refusals=(*proof.refusals, *plan_refusals),
-        warnings=(*site.warnings, *missing_ports(site), *lone_ports(site), *proof.warnings),
+        warnings=(
+            *site.warnings,
+            *missing_ports(site),
+            *lone_ports(site),
+            *proof.warnings,
+            *outside_warnings(site.tables),
+        ),
     )
 
 
@@ -109,6 +116,9 @@ def lines(report: Report, columns: int | None) -> list[str]:
         "What each box does without the controller",
         *indented(watchdog_lines(report.site)),
     ]
+    outside = outside_lines(tables)
+    if outside:
+        result += ["", "Limits from outside", *indented(outside)]
     if any(circuit.fuse_type is not None for circuit in tables.circuits):
         result += ["", "Fuses (usual figures, not verified) and what is done when one is warm"]
         result += indented(fuse_lines(tables))
@@ -262,6 +272,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             }
             for charger in tables.chargers
         },
+        "external": outside_dict(tables),
         "fuses": {
             circuit.name: fuse_dict(fuse(circuit.fuse_type, circuit.fuse_rated_mA))
             for circuit in tables.circuits

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from loadctl.tables import ChargerRow, Tables
+from loadctl.tables import ChargerRow, CircuitRow, Phases, Tables
 
 PAIRS = [(p, q) for p in range(3) for q in range(3) if p != q]
 
@@ -20,25 +20,59 @@ class Limit:
     cap_mA: int
 
 
+@dataclass
+class Outside:
+    """What a source outside said of one circuit; both None: there is no limit."""
+
+    limit_mA: Phases | None
+    power_W: int | None
+
+
 def limits_of(
-    tables: Tables, background_mA: list[tuple[int, int, int]] | None = None
+    tables: Tables,
+    background_mA: list[tuple[int, int, int]] | None = None,
+    outside: dict[int, Outside] | None = None,
 ) -> list[Limit]:
-    """Every limit of every circuit; background is the declared one unless given."""
+    """Every limit of every circuit; background is the declared one unless given.
+
+    A circuit that takes limits from outside and is not in `outside` has lost their source.
+    """
     limits = []
     for c, row in enumerate(tables.circuits):
         load_mA = background_mA[c] if background_mA else row.background_mA
         below = [i for i in range(len(tables.chargers)) if c in chain(tables, i)]
+        limit_mA, powers_W, chargers_W = in_force(row, (outside or {}).get(c))
         for p in range(3):
-            cap_mA = row.limit_mA[p] - row.margin_mA - load_mA[p]
+            cap_mA = limit_mA[p] - row.margin_mA - load_mA[p]
             limits.append(Limit({i: 1 for i in below if p in tables.chargers[i].phases}, cap_mA))
-        if row.limit_W is not None:
-            cap_mA = row.limit_W * 1_000_000 // tables.site.voltage_mV - sum(load_mA)
-            limits.append(Limit({i: len(tables.chargers[i].phases) for i in below}, cap_mA))
+        by_phases = {i: len(tables.chargers[i].phases) for i in below}
+        for power_W in powers_W:
+            cap_mA = power_W * 1_000_000 // tables.site.voltage_mV - sum(load_mA)
+            limits.append(Limit(by_phases, cap_mA))
+        for power_W in chargers_W:
+            limits.append(Limit(by_phases, power_W * 1_000_000 // tables.site.voltage_mV))
         if row.unbalance_mA is not None:
             for p, q in PAIRS:
                 counts = {i: 1 for i in below if uses_only(tables.chargers[i], p, q)}
                 limits.append(Limit(counts, row.unbalance_mA))
     return [limit for limit in limits if limit.counts]
+
+
+def in_force(row: CircuitRow, told: Outside | None) -> tuple[list[int], list[int], list[int]]:
+    """Currents by phase, every power of all that is on the circuit, every power of chargers."""
+    powers_W = [] if row.limit_W is None else [row.limit_W]
+    if not row.takes_external:
+        return list(row.limit_mA), powers_W, []
+    limit_mA, power_W = row.loss_mA, row.loss_W
+    if told is not None:
+        limit_mA, power_W = told.limit_mA, told.power_W
+        if power_W is not None:
+            power_W = max(power_W, row.guaranteed_W or 0)
+    limits_mA = [min(pair) for pair in zip(row.limit_mA, limit_mA or row.limit_mA, strict=True)]
+    outside_W = [] if power_W is None else [power_W]
+    if row.guaranteed_W is not None:
+        return limits_mA, powers_W, outside_W
+    return limits_mA, powers_W + outside_W, []
 
 
 def uses_only(row: ChargerRow, p: int, q: int) -> bool:

@@ -1,0 +1,3 @@
+from loadctl.law.tables cimport law_t
+
+cdef void fill_indexes(law_t *law) noexcept nogil

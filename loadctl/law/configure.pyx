@@ -204,9 +204,7 @@ def most_members(row, circuits):
     """How many limits a charger counts in at most, whichever of its phases its car uses."""
     above = [circuits[c] for c in circuits_above(circuits, row.circuit)]
     return sum(
-        len(row.phases)
-        + (to.limit_W is not None or takes_power(to))
-        + (to.guaranteed_W is not None)
+        len(row.phases) + counts_power(to) + (to.guaranteed_W is not None)
         + MOST_PAIRS * (to.unbalance_mA is not None)
         for to in above
     )
@@ -215,7 +213,7 @@ def most_members(row, circuits):
 def kinds_of(row, to):
     """The kinds of limit of a circuit above that a charger may ever count in."""
     kinds = set(row.phases)
-    if to.limit_W is not None or takes_power(to):
+    if counts_power(to):
         kinds.add(KIND_POWER)
     if to.guaranteed_W is not None:
         kinds.add(KIND_CHARGERS)
@@ -249,9 +247,10 @@ cdef void fill_circuits(law_t *law, object tables) except *:
         for p in range(N_PHASES):
             to.limit_mA[<Py_ssize_t>p] = row.limit_mA[p]
             to.background_mA[<Py_ssize_t>p] = row.background_mA[p]
+        to.has_power_limit = row.limit_W is not None
+        to.counts_power = counts_power(row)
         to.has_unbalance = row.unbalance_mA is not None
         if row.limit_W is not None:
-            to.has_power_limit = True
             to.power_limit_mA = mA_from_W(tables, row.limit_W)
         fill_external(to, row, tables)
         if row.unbalance_mA is not None:
@@ -288,9 +287,9 @@ cdef void fill_external(circuit_row_t *to, object row, object tables) except *:
         to.loss_power_mA = mA_from_W(tables, row.loss_W)
 
 
-def takes_power(row):
-    """True where power from outside limits all that a circuit carries, not chargers alone."""
-    return row.takes_external and row.guaranteed_W is None
+def counts_power(row):
+    """True where all that a circuit carries may have a power limit, its own or one from outside."""
+    return row.limit_W is not None or (row.takes_external and row.guaranteed_W is None)
 
 
 def mA_from_W(tables, power_W):

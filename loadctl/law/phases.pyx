@@ -79,7 +79,7 @@ cdef void add_members(law_t *law, charger_row_t *row, int32_t c) noexcept nogil:
     for p in range(N_PHASES):
         if uses(row, p):
             add_member(law, row, c * N_KINDS + p, 1)
-    if to.has_power_limit or (to.takes_external and not to.is_charger_power):
+    if to.counts_power:
         add_member(law, row, c * N_KINDS + KIND_POWER, row.n_phases)
     if to.is_charger_power:
         add_member(law, row, c * N_KINDS + KIND_CHARGERS, row.n_phases)

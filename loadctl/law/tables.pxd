@@ -49,6 +49,7 @@ ctypedef struct circuit_row_t:
     int64_t power_limit_mA      # sum over the phases, at the site's voltage
     int32_t has_power_limit
     int32_t has_unbalance
+    int32_t counts_power        # it has one, or may have one from outside
     int32_t takes_external      # limits from outside may lower its own
     int32_t is_charger_power    # ... and power from outside is of chargers alone
     int64_t guaranteed_mA       # what power from outside counts at least

@@ -99,6 +99,9 @@ class Core:
     def latch_background(self, circuit_i: int, seen_mA: tuple[int, int, int]) -> None:
         """Take in what was seen before this core was made; never lowers anything."""
 
+    def cooling(self) -> list[tuple[int, int]]:
+        """(circuit_i, phase) whose fuse has to cool: shares keep lower there and nothing starts."""
+
     # reading
     def settle(self, wants: list[bool]) -> int:
         """The allocation this comes to rest at for the inputs given: no ramps, timers, caps, debt.

@@ -35,6 +35,7 @@ from loadctl.law.starve cimport starve
 from loadctl.law.tables cimport (
     CODE_BAD_FRAME, CODE_GOOD, CODE_IMPLAUSIBLE, CODE_NO_ANSWER, law_t,
 )
+from loadctl.law.thermal cimport follow_fuses, hold_shares, name_cooling
 
 from loadctl.errors import CoreFault
 from loadctl.law.configure import check_external_limit, mA_from_W
@@ -65,10 +66,12 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     prove_by_time(law, now_ns)
     update_reserves(law, now_ns)
     estimate(law, now_ns)
+    follow_fuses(law, now_ns)
     set_failsafe_targets(law)
     fill_caps(law)
     if law.site.mode == MODE_RUN:
         take_off_fixed(law)
+        hold_shares(law)
     else:
         open_caps(law)
     cut_by_meters(law, now_ns)
@@ -81,6 +84,7 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     order_takes(law, now_ns)
     order_raises(law, now_ns)
     name_external(law)
+    name_cooling(law)
     order_probes(law)
     mark_looks(law)
     sum_up(law)
@@ -469,6 +473,15 @@ cdef class Core:
         circuit.external_until_ns = until_ns if until_ns is not None else 0
         circuit.external_is_heard = True
         circuit.external_heard_at_ns = at_ns
+
+    def cooling(self):
+        """(circuit_i, phase) whose fuse has to cool."""
+        cdef int32_t c, p
+        self._attached()
+        return [
+            (c, p) for c in range(self.law.n_circuits) for p in range(N_PHASES)
+            if self.law.circuits[c].is_cooling[p]
+        ]
 
     def reserves_mA(self):
         cdef int32_t i

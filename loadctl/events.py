@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from loadctl.units import A_from_mA, kW_from_W
+from loadctl.units import PHASE_NAMES, A_from_mA, kW_from_W
 
 
 class Event(IntEnum):
@@ -36,6 +36,8 @@ class Event(IntEnum):
     EXTERNAL_FREE = 41  # who: circuit
     EXTERNAL_LOST = 42  # who: circuit, first and second as of a limit: what counts from now on
     EXTERNAL_EXPIRED = 43  # who: circuit, likewise
+    FUSE_WARM = 50  # who: circuit, first: phase
+    FUSE_COOLED = 51  # who: circuit, first: phase
 
 
 class Sign(IntEnum):
@@ -75,6 +77,8 @@ _WORDS = {
     Event.EXTERNAL_FREE: "{who} is not limited from outside",
     Event.EXTERNAL_LOST: "{who} hears nothing from outside any more: {limit} counts",
     Event.EXTERNAL_EXPIRED: "{who}: the limit from outside has run out: {limit} counts",
+    Event.FUSE_WARM: "the fuse of {who} {phase} is too warm: less is shared, nothing starts",
+    Event.FUSE_COOLED: "the fuse of {who} {phase} has cooled",
 }
 
 
@@ -82,6 +86,7 @@ def event_text(kind: int, who: str, first: int, second: int, modes: tuple[str, .
     """One line for a person; `who` is the name of the device."""
     before, after = (modes[i] if 0 <= i < len(modes) else str(i) for i in (first, second))
     sign = _SIGN_WORDS[Sign(first)] if kind == Event.REBOOTED else ""
+    phase = PHASE_NAMES[first] if kind in (Event.FUSE_WARM, Event.FUSE_COOLED) else ""
     return _WORDS[Event(kind)].format(
         who=who,
         first=first,
@@ -89,6 +94,7 @@ def event_text(kind: int, who: str, first: int, second: int, modes: tuple[str, .
         before=before,
         after=after,
         sign=sign,
+        phase=phase,
         limit=_limit_words(first, second),
     )
 

@@ -103,6 +103,7 @@ class Field:
         self.base_ns = 0
         self.external = External(tables, core, gate, image, self.guarded)
         self.seen_mA: list[Phases | None] = [None] * len(tables.circuits)  # as the guard was told
+        self.cooling: list[tuple[int, int]] = []  # circuit, phase: as the events say
         rows = tables.buses
         self.meters = [
             MeterStation(i, row, maps[row.model], rows[row.bus])
@@ -223,9 +224,20 @@ class Field:
             self.image.device(
                 station.device_i, station.is_silent, station.arming.stage, station.is_starved
             )
+        self._note_fuses(now_ns)
         for bus_i, bus in enumerate(self.buses):
             n_silent = sum(station.is_silent for station in bus.chargers)
             self.image.bus(bus_i, bus.busy_ns, bus.wire.is_open, n_silent)
+
+    def _note_fuses(self, now_ns: int) -> None:
+        cooling = self.core.cooling()
+        for kind, changed in (
+            (Event.FUSE_WARM, set(cooling) - set(self.cooling)),
+            (Event.FUSE_COOLED, set(self.cooling) - set(cooling)),
+        ):
+            for circuit_i, phase in sorted(changed):
+                self.image.event(kind, circuit_i, phase, 0, now_ns)
+        self.cooling = cooling
 
     # beside the scan
 

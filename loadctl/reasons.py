@@ -54,6 +54,7 @@ DONE = 26
 IS_OFFERED = 27
 FULL_FROM_OUTSIDE = 40
 NO_ROOM_FROM_OUTSIDE = 41
+COOLS_DOWN = 50
 
 # {limit} stands for circuit and limit, such as "garage L2"; {meter} for the meter of that circuit.
 _TEXTS = {
@@ -87,6 +88,7 @@ _TEXTS = {
     IS_OFFERED: "full or asleep, offered its minimum",
     FULL_FROM_OUTSIDE: "{limit} full (external limit)",
     NO_ROOM_FROM_OUTSIDE: "{limit} has no room for its minimum (external limit)",
+    COOLS_DOWN: "{limit} cools down",
 }
 
 

@@ -18,6 +18,7 @@ from loadctl.errors import NotRunning
 from loadctl.events import event_text
 from loadctl.guard.words import CAUSE_WORDS, STATE_WORDS, Cause, Happening, State, event_words
 from loadctl.image import Reader, percentile_ns
+from loadctl.law.fuse import fuse
 from loadctl.link import Link
 from loadctl.modes import FAILSAFE, MODE_NAMES, START, STOP, reason_text
 from loadctl.outside import external_of
@@ -294,8 +295,28 @@ def _circuit(tables: Tables, row: CircuitRow, circuit: Row, now_ns: int) -> Row:
         "may_carry_A": A_list_from_mA(may_mA),
         "seen_background_A": None if seen_mA is None else A_list_from_mA(seen_mA),
         "alarm": None if seen_mA is None else _alarm(row, seen_mA),
+        "fuse_percent": _fuse_percent(row, circuit),
+        "cooling": _cooling(row, circuit),
         "external": external_of(row, circuit, tables.site.voltage_mV, now_ns),
     }
+
+
+def _fuse_percent(row: CircuitRow, circuit: Row) -> list[float] | None:
+    """By phase: the heat of the fuse, of what trips it in the end; None without one."""
+    return None if row.fuse_type is None else [heat / 10 for heat in circuit["heat_permille"]]
+
+
+def _cooling(row: CircuitRow, circuit: Row) -> str | None:
+    """What is held back, while the fuse of some phase has to cool."""
+    phases = [p for p in range(3) if circuit["is_cooling"][p]]
+    if row.fuse_type is None or not phases:
+        return None
+    heat = ", ".join(f"{PHASE_NAMES[p]} at {circuit['heat_permille'][p] / 10:g} %" for p in phases)
+    device = fuse(row.fuse_type, row.fuse_rated_mA)
+    held = ""
+    if circuit["is_held_back"]:
+        held = f", shares keep to {A_from_mA(device.cools_at_mA):g} A"
+    return f"{heat} of what trips the fuse: no starts{held}"
 
 
 def _alarm(row: CircuitRow, seen_mA: Sequence[int]) -> str:
@@ -339,13 +360,19 @@ def _event(tables: Tables, event: Row) -> str:
 
 
 def _who(tables: Tables, event: Row) -> str:
-    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either, 40 to 49
+    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either, 40 to 59
     about circuits."""
     who, tens = event["who"], event["kind"] // 10
     meters = [row.name for row in tables.meters]
     chargers = [row.name for row in tables.chargers]
     circuits = [row.name for row in tables.circuits]
-    names = {1: chargers, 2: meters, 3: [*meters, *chargers], 4: circuits}.get(tens, [])
+    names = {
+        1: chargers,
+        2: meters,
+        3: [*meters, *chargers],
+        4: circuits,
+        5: circuits,
+    }.get(tens, [])
     return names[who] if 0 <= who < len(names) else ""
 
 

@@ -119,9 +119,14 @@ def headline(status: Status, width: int, glyphs: Glyphs) -> Text:
 
 
 def alarm_lines(status: Status) -> list[Text]:
-    """What stays wrong until somebody has looked at it: before everything else."""
+    """What stays wrong until somebody has looked at it, and fuses that have to cool: before
+    everything else."""
     alarms = {name: circuit["alarm"] for name, circuit in status["circuits"].items()}
-    return [Text(f" ALARM {name}: {words}", "bold red") for name, words in alarms.items() if words]
+    lines = [Text(f" ALARM {name}: {words}", "bold red") for name, words in alarms.items() if words]
+    cooling = {name: circuit["cooling"] for name, circuit in status["circuits"].items()}
+    return lines + [
+        Text(f" WARM {name} {words}", "yellow") for name, words in cooling.items() if words
+    ]
 
 
 def limit_lines(status: Status) -> list[Text]:

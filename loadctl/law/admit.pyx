@@ -9,6 +9,7 @@ limit paused returns after `min_off_s`, once its minimum and `admit_margin_A` ha
 For one that has waited for twice `rotate_s` a place is kept: what its minimum needs goes to nobody
 behind it that does not charge yet, unless higher tiers alone leave it no room. Where more than one
 session would be paused and pausing one other does too, that one is.
+Nobody starts below a fuse that has to cool.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -17,6 +18,7 @@ from loadctl.law.layout cimport charger_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.session cimport PAUSE_DONE, PAUSE_LIMIT, PAUSE_MODE
 from loadctl.law.tables cimport NONE, charger_row_t, law_t, member_t
+from loadctl.law.thermal cimport cooling_limit
 from loadctl.law.turns cimport (
     CLAIM_IS_DUE, CLAIM_KEEPS, CLAIM_NEVER_PAUSE, CLAIM_NONE, CLAIM_TURN_OVER, order_turns,
     tell_turns,
@@ -97,6 +99,11 @@ cdef void consider(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef int64_t min_mA = law.charger_rows[i].min_mA
     if not charger.is_candidate or law.most_mA[i] < min_mA:
         return
+    if charger.setpoint_mA == 0:
+        law.refused_by[i] = cooling_limit(law, i)
+        if law.refused_by[i] != NONE:
+            charger.has_fitted = False
+            return
     law.refused_by[i] = fullest(law, law.cap_low_mA, i, min_mA)
     charger.has_fitted = charger.has_fitted and law.refused_by[i] == NONE
     if law.refused_by[i] == NONE and charger.setpoint_mA == 0:

@@ -15,6 +15,9 @@ from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
     KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
 )
+from loadctl.law.thermal cimport HEAT_FULL
+
+from loadctl.law.fuse import COOL_BELOW_PERCENT, WARNS_ABOVE_PERCENT, fuse
 
 _PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
 _MAX_CURRENT_mA = 10_000_000
@@ -129,6 +132,8 @@ def check_circuits(tables):
         if row.unbalance_mA is not None:
             within(f"{where}.unbalance_mA", row.unbalance_mA, 0, _MAX_CURRENT_mA)
         check_external(where, row)
+        if row.fuse_type is not None:
+            within(f"{where}.fuse_rated_mA", row.fuse_rated_mA, 1000, _MAX_CURRENT_mA)
     for row in tables.meters:
         within(f"meter.{row.name}.lag_ns", row.lag_ns, 0, _MAX_SPAN_ns)
 
@@ -250,10 +255,21 @@ cdef void fill_circuits(law_t *law, object tables) except *:
         fill_external(to, row, tables)
         if row.unbalance_mA is not None:
             to.unbalance_mA = row.unbalance_mA
+        if row.fuse_type is not None:
+            fill_fuse(to, fuse(row.fuse_type, row.fuse_rated_mA))
         if row.meter != NONE:
             lag_ns = tables.meters[row.meter].lag_ns
             above = meters_above(tables, row.parent)
             to.bounds_above = all(lag_ns <= other.lag_ns for other in above)
+
+
+cdef void fill_fuse(circuit_row_t *to, object device) except *:
+    to.has_fuse = True
+    to.fuse_full_mA = device.full_mA
+    to.fuse_cools_at_mA = device.cools_at_mA
+    to.fuse_half_ms = device.half_ms
+    to.fuse_warns_fx = HEAT_FULL * WARNS_ABOVE_PERCENT // 100
+    to.fuse_cool_fx = HEAT_FULL * COOL_BELOW_PERCENT // 100
 
 
 cdef void fill_external(circuit_row_t *to, object row, object tables) except *:
@@ -359,6 +375,9 @@ cdef void begin_block(law_t *law, object tables) except *:
         for p in range(N_PHASES):
             law.circuits[<Py_ssize_t>c].background_mA[<Py_ssize_t>p] = (
                 tables.circuits[c].background_mA[p]
+            )
+            law.circuits[<Py_ssize_t>c].heat_fx[<Py_ssize_t>p] = (
+                law.circuit_rows[<Py_ssize_t>c].fuse_warns_fx
             )
     set_limits(law, 0)
     law.site.is_ready = True

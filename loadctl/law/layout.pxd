@@ -60,6 +60,8 @@ ctypedef struct circuit_t:
     int64_t external_power_mA           # valid when external_has_power: as commanded
     int64_t external_heard_at_ns        # valid when external_is_heard: of the last command
     int64_t external_until_ns           # valid when external_ends
+    int64_t heat_at_ns                  # valid when has_heat_at
+    int64_t heat_fx[3]                  # of its fuse, in parts of 2^-28 of the tripping load
     int32_t limit_mA[3]                 # in force
     int32_t background_mA[3]            # highest of the hold time: what shares leave room for
     int32_t background_low_mA[3]        # least that it can be now: what cuts are judged by
@@ -91,6 +93,10 @@ ctypedef struct circuit_t:
     int32_t external_state              # External: what counts now
     int32_t external_kinds              # bit k: the limit of kind k in force is the external one
     int32_t external_is_lifted          # ... its power counts as the guaranteed minimum
+    int32_t has_heat_at
+    int32_t heat_permille[3]            # heat_fx, rounded up
+    int32_t is_cooling[3]               # its fuse was too warm, and is not cool enough yet
+    int32_t is_held_back                # ... and on some phase shares keep below the limit for it
 
 ctypedef struct meter_t:
     int64_t at_ns               # of the last good value

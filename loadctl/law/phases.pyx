@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
 from loadctl.law.tables cimport (
-    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, law_t,
+    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t,
 )
 
 cdef enum:
@@ -74,19 +74,20 @@ cdef void lay_out_phases(law_t *law, int32_t i, int32_t unused_phases) noexcept 
 
 
 cdef void add_members(law_t *law, charger_row_t *row, int32_t c) noexcept nogil:
+    cdef circuit_row_t *to = &law.circuit_rows[c]
     cdef int32_t p, q, pair = 0
     for p in range(N_PHASES):
         if uses(row, p):
             add_member(law, row, c * N_KINDS + p, 1)
-    if law.circuit_rows[c].counts_power:
+    if to.counts_power:
         add_member(law, row, c * N_KINDS + KIND_POWER, row.n_phases)
-    if law.circuit_rows[c].is_charger_power:
+    if to.is_charger_power:
         add_member(law, row, c * N_KINDS + KIND_CHARGERS, row.n_phases)
     for p in range(N_PHASES):
         for q in range(N_PHASES):
             if p == q:
                 continue
-            if law.circuit_rows[c].has_unbalance and uses(row, p) and not uses(row, q):
+            if to.has_unbalance and uses(row, p) and not uses(row, q):
                 add_member(law, row, c * N_KINDS + KIND_PAIRS + pair, 1)
             pair += 1
 

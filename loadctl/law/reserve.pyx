@@ -65,6 +65,7 @@ cdef void sent(
     if before_mA == 0 and charger.setpoint_mA > 0:
         charger.on_since_ns = at_ns
     charger.is_unproven = charger.ceiling_mA > charger.setpoint_mA
+    charger.is_above = charger.is_above and charger.is_unproven
     if code == CODE_NO_ANSWER or code == CODE_BAD_FRAME:
         unanswered(law, i)
     update_reserve(law, i, at_ns)

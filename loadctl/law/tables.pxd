@@ -60,6 +60,12 @@ ctypedef struct circuit_row_t:
     int64_t loss_power_mA
     int32_t unbalance_mA
     int32_t bounds_above        # its meter is no slower than those above
+    int32_t has_fuse
+    int32_t fuse_full_mA        # valid when has_fuse, as all of these: 100 % in the end
+    int32_t fuse_cools_at_mA    # what shares keep to while it has to cool
+    int32_t fuse_warns_fx       # heat above which it has to
+    int32_t fuse_cool_fx        # heat below which it has cooled
+    int64_t fuse_half_ms        # half of a difference is gone
 
 ctypedef struct member_t:
     int32_t limit_i

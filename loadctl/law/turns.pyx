@@ -18,7 +18,8 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport charger_t
 from loadctl.law.session cimport PART_DONE
-from loadctl.law.tables cimport law_t
+from loadctl.law.tables cimport NONE, law_t
+from loadctl.law.thermal cimport cooling_limit
 
 cdef int64_t NS_PER_S = 1_000_000_000
 
@@ -139,4 +140,6 @@ cdef void tell_turns(law_t *law, int32_t first, int32_t end, int64_t now_ns) noe
 
 
 cdef bint waits_for_place(law_t *law, int32_t i) noexcept nogil:
-    return not law.is_in[i] and (law.claim[i] == CLAIM_IS_DUE or law.claim[i] == CLAIM_WAITS)
+    if law.is_in[i] or cooling_limit(law, i) != NONE:
+        return False
+    return law.claim[i] == CLAIM_IS_DUE or law.claim[i] == CLAIM_WAITS

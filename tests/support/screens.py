@@ -35,6 +35,8 @@ def circuit(limit_A: float = 40.0, background_A: float = 0.0, **changes: Any) ->
         "granted_A": [24.0, 16.0, 8.0],
         "may_carry_A": [24.0 + background_A] * 3,
         "alarm": None,
+        "fuse_percent": None,
+        "cooling": None,
         "external": None,
         **changes,
     }

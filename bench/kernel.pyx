@@ -38,7 +38,7 @@ def share_times_ns(Core core, int32_t n_calls):
 
 def fill_in(Core core, are_in, most_mA, caps_mA):
     """Set who is in, what each is held to, and the cap of every limit that chargers count in."""
-    cdef int32_t i, k, c
+    cdef int32_t i, c
     counted = counted_limits(core)
     if len(counted) != len(caps_mA):
         raise ValueError(f"caps: {len(caps_mA)} of {len(counted)} limits that chargers count in")

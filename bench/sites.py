@@ -1,7 +1,7 @@
 """The sites that the core is timed on: panels of 18 chargers under one root, by number of chargers.
 
 Half of the chargers are three-phase, half single-phase on the phases in turn, with random maxima.
-The root supplies half of all maxima, each panel four to seven tenths of its own.
+The root supplies half of all maxima, each panel four to seven tenths of its own, and all minima.
 """
 
 from __future__ import annotations
@@ -56,8 +56,11 @@ def _charger(k: int, rng: random.Random) -> ChargerRow:
 def _circuit(
     name: str, parent: int, below: list[ChargerRow], percent: int, meter: int = -1
 ) -> CircuitRow:
-    maxima = [sum(row.max_mA for row in below if p in row.phases) for p in range(3)]
-    limits = [total_mA * percent // 100 for total_mA in maxima]
+    limits = []
+    for p in range(3):
+        mine = [row for row in below if p in row.phases]
+        share_mA = sum(row.max_mA for row in mine) * percent // 100
+        limits.append(max(share_mA, sum(row.min_mA for row in mine)))
     return CircuitRow(
         name=name, parent=parent, limit_mA=(limits[0], limits[1], limits[2]), limit_W=None,
         unbalance_mA=None, margin_mA=0, background_mA=(0, 0, 0), is_dynamic=meter >= 0,

@@ -109,8 +109,8 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
 
 
 cdef bint has_left(charger_t *charger) noexcept nogil:
-    """True where no car is: what is still reserved there, on phases that the last one did not use as
-    well, is kept from others, but takes nothing from them."""
+    """True where no car is: what is still reserved there, also on phases that the last one did not
+    use, is kept from others, but takes nothing from them."""
     return charger.is_armed and not charger.is_silent and charger.state == STATE_A
 
 

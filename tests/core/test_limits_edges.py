@@ -316,17 +316,6 @@ def test_outside_run_nobody_has_more_than_min_of_last_and_failsafe(
     assert held.chargers[0].share_high_mA == share_mA
 
 
-def test_what_is_reserved_where_the_car_has_left_is_kept_from_raises_alone() -> None:
-    rows = [charger("a", max_mA=32_000), charger("b", max_mA=6000)]
-    held = Still(site([circuit("main", 30_000)], rows))
-    held.set(0, 10_000)
-    left = held.set(1, 6000)
-    set_fields(left, acknowledged_at_ns=NOW_ns, is_unproven=True, state=1, ceiling_mA=9000)
-    held.step()
-    assert held.chargers[0].share_low_mA == 30_000
-    assert held.chargers[0].share_high_mA == 21_000
-
-
 def test_background_that_was_higher_leaves_those_who_charge_their_minima() -> None:
     """48 A a while ago and 20 A now: nobody is raised, nobody is paused."""
     held = metered(20_000, n=2, min_mA=6000)

@@ -38,19 +38,34 @@ def share_times_ns(Core core, int32_t n_calls):
 
 def fill_in(Core core, are_in, most_mA, caps_mA):
     """Set who is in, what each is held to, and the cap of every limit that chargers count in."""
-    cdef int32_t i, k
+    cdef int32_t i, k, c
+    counted = counted_limits(core)
+    if len(counted) != len(caps_mA):
+        raise ValueError(f"caps: {len(caps_mA)} of {len(counted)} limits that chargers count in")
     for i in range(core.law.n_chargers):
         core.law.is_in[i] = are_in[i]
         core.law.most_mA[i] = most_mA[i]
+    for c, cap_mA in zip(counted, caps_mA):
+        core.law.cap_low_mA[c] = cap_mA
+
+
+def counted_limits(Core core):
+    """The limits that a charger counts in now, in order; others may be live for other phases."""
+    cdef int32_t k, c
+    counted = []
     for k in range(core.law.n_live):
-        core.law.cap_low_mA[core.law.live[k]] = caps_mA[k]
+        c = core.law.live[k]
+        if core.law.first_below[c + 1] > core.law.first_below[c]:
+            counted.append(c)
+    return counted
 
 
 def shares(Core core):
-    """Share once; per charger its mA, and the place in `live` of what blocks it, or -1."""
-    cdef int32_t i, k
+    """Share once; per charger its mA, and the place of what blocks it among the limits, or -1."""
+    cdef int32_t i
     share(&core.law, core.law.cap_low_mA)
-    places = {core.law.live[k]: k for k in range(core.law.n_live)}
+    counted = counted_limits(core)
+    places = {c: k for k, c in enumerate(counted)}
     return [
         (core.law.x_mA[i], places.get(core.law.blocked_by[i], -1))
         for i in range(core.law.n_chargers)

@@ -42,6 +42,18 @@ class Core:
     ) -> None: ...
     def charger_armed(self, charger_i: int, is_armed: bool, setpoint_mA: int | None) -> None: ...
     def charger_answered(self, charger_i: int, code: int, at_ns: int) -> None: ...
+    def external_limit(
+        self,
+        circuit_i: int,
+        limit_mA: tuple[int, int, int] | None,
+        power_W: int | None,
+        until_ns: int | None,
+        at_ns: int,
+    ) -> None:
+        """What came from outside replaces all that came before; both None: there is no limit.
+
+        `until_ns` None: until the next command, or its source is lost.
+        """
 
     # the scan, in this order
     def step(self, now_ns: int) -> int:
@@ -87,6 +99,9 @@ class Core:
     def latch_background(self, circuit_i: int, seen_mA: tuple[int, int, int]) -> None:
         """Take in what was seen before this core was made; never lowers anything."""
 
+    def cooling(self) -> list[tuple[int, int]]:
+        """(circuit_i, phase) whose fuse has to cool: shares keep lower there and nothing starts."""
+
     # reading
     def settle(self, wants: list[bool]) -> int:
         """The allocation this comes to rest at for the inputs given: no ramps, timers, caps, debt.
@@ -100,6 +115,9 @@ class Core:
     def charger(self, charger_i: int) -> dict[str, Any]: ...
     def reserves_mA(self) -> list[int]:
         """Per charger, for the gate: what it must be assumed able to draw on each of its phases."""
+
+    def used_phases(self) -> list[tuple[int, ...]]:
+        """Per charger, for the gate: the grid phases that its car uses and its reserve is on."""
 
     def backgrounds_high_mA(self) -> list[tuple[int, int, int]]:
         """Per circuit, for the gate: the highest background a raise must leave room for."""

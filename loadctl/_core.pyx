@@ -12,9 +12,11 @@ from libc.stdint cimport int32_t, int64_t, uintptr_t
 
 from loadctl.law.admit cimport admit, admit_settled
 from loadctl.law.alarm cimport latch, note_backgrounds, set_failsafe_targets
+from loadctl.law.cap cimport cap_unused
 from loadctl.law.configure cimport begin_block, configure, fill_tuning
 from loadctl.law.estimate cimport estimate, estimate_rigorous, estimate_settled
 from loadctl.law.judge cimport judge_gives, mark_looks, order_probes, probe_mA
+from loadctl.law.external cimport name_external, set_limits
 from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t, meter_t, site_t
 from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, open_caps, take_off_fixed
 from loadctl.law.meters cimport count_read, has_right_voltages, judge_meters
@@ -22,18 +24,21 @@ from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
     settle_grants, sum_up,
 )
+from loadctl.law.phases cimport is_wired, use_phases
 from loadctl.law.ramp cimport begin_run
 from loadctl.law.reserve cimport (
     answered_probe, armed, disarmed, prove_by_time, sampled, sent, unanswered, update_reserves,
 )
-from loadctl.law.session cimport hold_to_maxima, mark_candidates
+from loadctl.law.session cimport advance_sessions, hold_to_maxima, mark_candidates
 from loadctl.law.share cimport share
 from loadctl.law.starve cimport starve
 from loadctl.law.tables cimport (
     CODE_BAD_FRAME, CODE_GOOD, CODE_IMPLAUSIBLE, CODE_NO_ANSWER, law_t,
 )
+from loadctl.law.thermal cimport follow_fuses, hold_shares, name_cooling
 
 from loadctl.errors import CoreFault
+from loadctl.law.configure import check_external_limit, mA_from_W
 
 RESULT_GOOD = 0
 RESULT_TIME_WENT_BACK = 1
@@ -47,19 +52,26 @@ cdef enum:
 
 cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     """One pass of the law over the inputs of this scan."""
+    cdef int64_t since_ns = law.site.now_ns if law.site.has_stepped else now_ns
     if law.site.has_stepped and now_ns < law.site.now_ns:
         return TIME_WENT_BACK
     begin_scan(law, now_ns)
+    set_limits(law, now_ns)
     judge_meters(law)
     starve(law, now_ns)
-    mark_candidates(law)
+    advance_sessions(law, now_ns, since_ns)
+    use_phases(law)
+    mark_candidates(law, now_ns)
+    cap_unused(law, now_ns)
     prove_by_time(law, now_ns)
     update_reserves(law, now_ns)
     estimate(law, now_ns)
+    follow_fuses(law, now_ns)
     set_failsafe_targets(law)
     fill_caps(law)
     if law.site.mode == MODE_RUN:
         take_off_fixed(law)
+        hold_shares(law)
     else:
         open_caps(law)
     cut_by_meters(law, now_ns)
@@ -71,6 +83,8 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
     keep_high_shares(law)
     order_takes(law, now_ns)
     order_raises(law, now_ns)
+    name_cooling(law)
+    name_external(law)
     order_probes(law)
     mark_looks(law)
     sum_up(law)
@@ -81,6 +95,7 @@ cdef int run_confirm(law_t *law, int64_t now_ns) noexcept nogil:
     """Judge the gives by what was acknowledged and read since the step."""
     if now_ns < law.site.now_ns:
         return TIME_WENT_BACK
+    use_phases(law)
     update_reserves(law, now_ns)
     estimate_rigorous(law)
     note_backgrounds(law, now_ns)
@@ -119,13 +134,16 @@ cdef void keep_high_shares(law_t *law) noexcept nogil:
 
 cdef void run_settle(law_t *law) noexcept nogil:
     """The allocation at rest for those in `is_in`."""
+    use_phases(law)
     hold_to_maxima(law)
+    set_limits(law, law.site.now_ns)
     update_reserves(law, law.site.now_ns)
     estimate_settled(law)
     fill_caps(law)
     admit_settled(law, law.cap_high_mA)
     share(law, law.cap_high_mA)
     settle_grants(law)
+    name_external(law)
 
 
 @cython.final
@@ -263,8 +281,8 @@ cdef class Core:
         if current_mA is None or not self.law.charger_rows[charger_i].has_measured_current:
             return
         draw_mA[0] = draw_mA[1] = draw_mA[2] = 0
-        for k in range(self.law.charger_rows[charger_i].n_phases):
-            draw_mA[self.law.charger_rows[charger_i].phases[k]] = max(0, current_mA[k])
+        for k in range(self.law.charger_rows[charger_i].n_wired):
+            draw_mA[self.law.charger_rows[charger_i].wired[k]] = max(0, current_mA[k])
         sampled(&self.law, charger_i, draw_mA, at_ns)
 
     def charger_armed(self, Py_ssize_t charger_i, bint is_armed, setpoint_mA):
@@ -436,10 +454,51 @@ cdef class Core:
         for p in range(N_PHASES):
             latch(&self.law, circuit_i, p, seen_mA[p])
 
+    def external_limit(self, Py_ssize_t circuit_i, limit_mA, power_W, until_ns, int64_t at_ns):
+        """Take in what came from outside; it replaces all that came before."""
+        cdef circuit_t *circuit
+        cdef int32_t p
+        self._attached()
+        try:
+            check_external_limit(self._tables, circuit_i, limit_mA, power_W)
+        except ValueError as error:
+            raise CoreFault(str(error)) from None
+        circuit = &self.law.circuits[circuit_i]
+        circuit.external_has_current = limit_mA is not None
+        for p in range(N_PHASES):
+            circuit.external_mA[p] = limit_mA[p] if limit_mA is not None else 0
+        circuit.external_has_power = power_W is not None
+        circuit.external_power_mA = mA_from_W(self._tables, power_W or 0)
+        circuit.external_ends = until_ns is not None
+        circuit.external_until_ns = until_ns if until_ns is not None else 0
+        circuit.external_is_heard = True
+        circuit.external_heard_at_ns = at_ns
+
+    def cooling(self):
+        """(circuit_i, phase) whose fuse has to cool."""
+        cdef int32_t c, p
+        self._attached()
+        return [
+            (c, p) for c in range(self.law.n_circuits) for p in range(N_PHASES)
+            if self.law.circuits[c].is_cooling[p]
+        ]
+
     def reserves_mA(self):
         cdef int32_t i
         self._attached()
         return [self.law.chargers[i].reserve_mA for i in range(self.law.n_chargers)]
+
+    def used_phases(self):
+        cdef int32_t i, p
+        self._attached()
+        return [
+            tuple(
+                p for p in range(N_PHASES)
+                if is_wired(&self.law.charger_rows[i], p)
+                and not self.law.chargers[i].unused_phases >> p & 1
+            )
+            for i in range(self.law.n_chargers)
+        ]
 
     def backgrounds_high_mA(self):
         cdef int32_t c

@@ -18,6 +18,7 @@ from hw.wire import Code, Line
 from loadctl._core import Core
 from loadctl.arming import Stage
 from loadctl.events import Event, Sign
+from loadctl.external import External
 from loadctl.gate import Gate
 from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import Writer
@@ -100,7 +101,9 @@ class Field:
         self.gate = gate
         self.image = image
         self.base_ns = 0
+        self.external = External(tables, core, gate, image, self.guarded)
         self.seen_mA: list[Phases | None] = [None] * len(tables.circuits)  # as the guard was told
+        self.cooling: list[tuple[int, int]] = []  # circuit, phase: as the events say
         rows = tables.buses
         self.meters = [
             MeterStation(i, row, maps[row.model], rows[row.bus])
@@ -124,7 +127,9 @@ class Field:
         ]
 
     def take_over(self) -> None:
-        """Begin with what is known from before this process: setpoints, and latched alarms."""
+        """Begin with what is known from before this process: setpoints, what was said from outside,
+        and latched alarms."""
+        self.external.take_over()
         for station in self.chargers:
             self.guarded.set_starved(station.index, False)  # this core has starved nobody yet
             told_mA = self.guarded.told_mA(station.index)
@@ -143,6 +148,7 @@ class Field:
     def begin(self, base_ns: int) -> None:
         self.base_ns = base_ns
         self.gate.close()
+        self.external.begin(base_ns)
         for bus in self.buses:
             bus.begin()
 
@@ -194,7 +200,9 @@ class Field:
         """Send the raises that the core confirmed and the gate allows, then due refreshes."""
         gives = self.core.gives() if may_raise else []
         if gives:
-            self.gate.open(self.core.reserves_mA(), self.core.backgrounds_high_mA())
+            self.gate.open(
+                self.core.reserves_mA(), self.core.backgrounds_high_mA(), self.core.used_phases()
+            )
         for charger_i, setpoint_mA in gives:
             is_armed = self.chargers[charger_i].arming.is_armed
             if not is_armed or not self._order(charger_i, setpoint_mA):
@@ -216,9 +224,20 @@ class Field:
             self.image.device(
                 station.device_i, station.is_silent, station.arming.stage, station.is_starved
             )
+        self._note_fuses(now_ns)
         for bus_i, bus in enumerate(self.buses):
             n_silent = sum(station.is_silent for station in bus.chargers)
             self.image.bus(bus_i, bus.busy_ns, bus.wire.is_open, n_silent)
+
+    def _note_fuses(self, now_ns: int) -> None:
+        cooling = self.core.cooling()
+        for kind, changed in (
+            (Event.FUSE_WARM, set(cooling) - set(self.cooling)),
+            (Event.FUSE_COOLED, set(self.cooling) - set(cooling)),
+        ):
+            for circuit_i, phase in sorted(changed):
+                self.image.event(kind, circuit_i, phase, 0, now_ns)
+        self.cooling = cooling
 
     # beside the scan
 

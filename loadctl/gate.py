@@ -25,22 +25,42 @@ class Gate:
         self.told_mA: list[int | None] = [None] * len(self.chargers)
         self.before_mA = list(self.told_mA)  # before the last decrease that was let through
         self.above = [_path_to_root(tables, row.circuit) for row in self.chargers]
+        # What counts from outside, amps and watts; until the first command what it is at loss.
+        self.outside = [(row.loss_mA, row.loss_W) for row in self.circuits]
         self.close()
 
     def close(self) -> None:
         """Let no raise through until this scan's reserves and backgrounds are known."""
         self.is_open = False
 
-    def open(self, reserves_mA: Sequence[int], backgrounds_mA: Sequence[Phases | None]) -> None:
-        """Sum what each circuit may have to carry; a background of None denies every raise."""
+    def open(
+        self,
+        reserves_mA: Sequence[int],
+        backgrounds_mA: Sequence[Phases | None],
+        used_phases: Sequence[tuple[int, ...]] | None = None,
+    ) -> None:
+        """Sum what each circuit may have to carry; a background of None denies every raise.
+
+        `used_phases` leaves out phases that a car does not use; what is not of the table, or
+        leaves none, is not believed.
+        """
+        self.phases = [row.phases for row in self.chargers]
+        for charger_i, phases in enumerate(used_phases or ()):
+            if phases and set(phases) <= set(self.phases[charger_i]):
+                self.phases[charger_i] = phases
         self.is_known = [background_mA is not None for background_mA in backgrounds_mA]
         self.load_mA = [list(background_mA or (0, 0, 0)) for background_mA in backgrounds_mA]
         # [circuit][p][q]: what the chargers carry that use phase p and not phase q
         self.only_mA = [[[0, 0, 0] for _ in range(3)] for _ in self.circuits]
+        self.chargers_mA = [0] * len(self.circuits)  # over all phases, without any background
         self.reserves_mA = [0] * len(self.chargers)
         for charger_i, reserve_mA in enumerate(reserves_mA):
             self._count(charger_i, reserve_mA)
         self.is_open = True
+
+    def limit(self, circuit_i: int, limit_mA: Phases | None, power_W: int | None) -> None:
+        """This counts from outside now, beside the circuit's own limits; None is no limit."""
+        self.outside[circuit_i] = (limit_mA, power_W)
 
     def found(self, charger_i: int, setpoint_mA: int) -> None:
         """This is the setpoint that was read back from the charger's own register."""
@@ -82,8 +102,9 @@ class Gate:
 
     def _count(self, charger_i: int, rise_mA: int) -> None:
         self.reserves_mA[charger_i] += rise_mA
-        phases = self.chargers[charger_i].phases
+        phases = self.phases[charger_i]
         for circuit_i in self.above[charger_i]:
+            self.chargers_mA[circuit_i] += rise_mA * len(phases)
             for p in phases:
                 self.load_mA[circuit_i][p] += rise_mA
                 for q in {0, 1, 2}.difference(phases):
@@ -91,11 +112,12 @@ class Gate:
 
     def _fits(self, circuit_i: int, charger_i: int, rise_mA: int) -> bool:
         """The phases it uses, the total power, and unbalance against the phases it does not use."""
-        circuit, phases = self.circuits[circuit_i], self.chargers[charger_i].phases
+        circuit, phases = self.circuits[circuit_i], self.phases[charger_i]
         load_mA = self.load_mA[circuit_i]
         power_uW = (sum(load_mA) + rise_mA * len(phases)) * self.voltage_mV
         return (
             self.is_known[circuit_i]
+            and self._fits_outside(circuit_i, charger_i, rise_mA)
             and all(load_mA[p] + rise_mA + circuit.margin_mA <= circuit.limit_mA[p] for p in phases)
             and (circuit.limit_W is None or power_uW <= circuit.limit_W * uW_PER_W)
             and (
@@ -106,6 +128,19 @@ class Gate:
                     for q in {0, 1, 2}.difference(phases)
                 )
             )
+        )
+
+    def _fits_outside(self, circuit_i: int, charger_i: int, rise_mA: int) -> bool:
+        """The limits from outside; EnWG 14a leaves the background out of its power."""
+        circuit, phases = self.circuits[circuit_i], self.phases[charger_i]
+        limit_mA, limit_W = self.outside[circuit_i]
+        load_mA, sum_mA = self.load_mA[circuit_i], sum(self.load_mA[circuit_i])
+        if circuit.guaranteed_W is not None:
+            sum_mA = self.chargers_mA[circuit_i]
+        power_uW = (sum_mA + rise_mA * len(phases)) * self.voltage_mV
+        return (limit_W is None or power_uW <= limit_W * uW_PER_W) and (
+            limit_mA is None
+            or all(load_mA[p] + rise_mA + circuit.margin_mA <= limit_mA[p] for p in phases)
         )
 
 

@@ -1,12 +1,16 @@
 """The words for why a charger has the setpoint it has.
 
 Codes are those of `loadctl.law.reason.Reason`; they are stored in the image and in recordings, so
-a code never changes its meaning. Pure functions; imports nothing but units, so that any reader can
-use it.
+a code never changes its meaning. Pure functions; imports nothing but units and the plain rows of a
+site, so that any reader can use it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from loadctl.tables import Tables
 from loadctl.units import PHASE_NAMES
 
 STATE_LETTERS = ("?", "A", "B", "C", "D", "E", "F")
@@ -17,6 +21,7 @@ KIND_NAMES = (
     *PHASE_NAMES,
     "kW",
     *(f"unbalance {PHASE_NAMES[p]}-{PHASE_NAMES[q]}" for p, q in _PAIRS),
+    "charger kW",
 )
 
 UNKNOWN = 0
@@ -42,13 +47,21 @@ MAKES_ROOM = 19
 NOT_ACKNOWLEDGED = 20
 DOES_NOT_FOLLOW = 21
 STARVED = 22
+WAITS_FOR_PLACE = 23
+METER_SILENT = 24
+TAKES_LESS = 25
+DONE = 26
+IS_OFFERED = 27
+FULL_FROM_OUTSIDE = 40
+NO_ROOM_FROM_OUTSIDE = 41
+COOLS_DOWN = 50
 
-# {0} stands for circuit and limit, such as "garage L2".
+# {limit} stands for circuit and limit, such as "garage L2"; {meter} for the meter of that circuit.
 _TEXTS = {
     UNKNOWN: "not decided yet",
     OWN_MAXIMUM: "at its own maximum",
-    FULL: "{0} full",
-    NO_ROOM_FOR_MINIMUM: "{0} has no room for its minimum",
+    FULL: "{limit} full",
+    NO_ROOM_FOR_MINIMUM: "{limit} has no room for its minimum",
     NO_CAR: "no car",
     NOT_READY: "charger reports a fault",
     STATUS_UNKNOWN: "no status read yet",
@@ -56,18 +69,26 @@ _TEXTS = {
     SILENT: "does not answer",
     ISOLATED: "switched off for good",
     CONTROLLER_MODE: "failsafe current, nothing is raised now",
-    WAITS_AFTER_PAUSE: "paused, waits for {0} to have room for a while",
-    WAITS_FOR_PROOF: "waits until {0} is proven free",
-    WAITS_FOR_METER: "waits for the meter of {0}",
-    WAITS_AFTER_CUT: "waits after a cut on {0}",
+    WAITS_AFTER_PAUSE: "paused, waits for {limit} to have room for a while",
+    WAITS_FOR_PROOF: "waits until {limit} is proven free",
+    WAITS_FOR_METER: "waits for the meter of {limit}",
+    WAITS_AFTER_CUT: "waits after a cut on {limit}",
     RAMPS_UP: "rising step by step",
     STARTS_SOFTLY: "starts at its minimum",
     WAITS_FOR_TURN: "waits for its turn after a start",
     CLOSE_ENOUGH: "close enough to its share",
-    MAKES_ROOM: "makes room on {0}",
+    MAKES_ROOM: "makes room on {limit}",
     NOT_ACKNOWLEDGED: "setpoint not acknowledged",
     DOES_NOT_FOLLOW: "draws more than its setpoint",
     STARVED: "does not obey: nothing is sent to it until its own watchdog has acted",
+    WAITS_FOR_PLACE: "waiting for its turn (place {place}, about {time})",
+    METER_SILENT: "static: meter {meter} silent for {time}",
+    TAKES_LESS: "car takes less",
+    DONE: "full or asleep, offered current again in {time}",
+    IS_OFFERED: "full or asleep, offered its minimum",
+    FULL_FROM_OUTSIDE: "{limit} full (external limit)",
+    NO_ROOM_FROM_OUTSIDE: "{limit} has no room for its minimum (external limit)",
+    COOLS_DOWN: "{limit} cools down",
 }
 
 
@@ -78,9 +99,48 @@ def binding_text(circuit_name: str | None, kind: int) -> str:
     return f"{circuit_name} {KIND_NAMES[kind]}"
 
 
-def reason_text(code: int, circuit_name: str | None, kind: int) -> str:
-    """Say why; `circuit_name` is None when no limit binds."""
-    return _TEXTS.get(code, f"reason {code}").format(binding_text(circuit_name, kind) or "a limit")
+def reason_text(
+    code: int,
+    circuit_name: str | None = None,
+    kind: int = 0,
+    *,
+    meter_name: str | None = None,
+    place: int = 0,
+    seconds: int = 0,
+) -> str:
+    """Say why; `circuit_name` is None when no limit binds. Where the seconds are not known (0) the
+    words that hold them are left out."""
+    if code == METER_SILENT and seconds == 0:
+        return f"static: meter {meter_name} not read"
+    return _TEXTS.get(code, f"reason {code}").format(
+        limit=binding_text(circuit_name, kind) or "a limit",
+        meter=meter_name,
+        place=place,
+        time=time_text(seconds),
+    )
+
+
+def charger_reason_text(charger: Mapping[str, Any], tables: Tables) -> str:
+    """Say why for a charger as the image and the core show it."""
+    circuit = tables.circuits[charger["binding_circuit"]] if charger["has_binding"] else None
+    has_meter = circuit is not None and circuit.meter >= 0
+    return reason_text(
+        charger["reason"],
+        circuit.name if circuit else None,
+        charger["binding_kind"],
+        meter_name=tables.meters[circuit.meter].name if circuit and has_meter else None,
+        place=charger["place"],
+        seconds=charger["reason_s"],
+    )
+
+
+def time_text(seconds: int) -> str:
+    """A time as people say it: seconds up to two minutes, minutes up to two hours, then hours."""
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{round(seconds / 60)} min"
+    return f"{round(seconds / 3600)} h"
 
 
 def state_letter(state: int) -> str:

@@ -18,11 +18,12 @@ from loadctl.errors import NotRunning
 from loadctl.events import event_text
 from loadctl.guard.words import CAUSE_WORDS, STATE_WORDS, Cause, Happening, State, event_words
 from loadctl.image import Reader, percentile_ns
+from loadctl.law.fuse import fuse
 from loadctl.link import Link
 from loadctl.modes import FAILSAFE, MODE_NAMES, START, STOP, reason_text
+from loadctl.outside import external_of
 from loadctl.realtime import NOT_ASKED, SETTINGS, words
-from loadctl.reasons import binding_text, state_letter
-from loadctl.reasons import reason_text as charger_reason_text
+from loadctl.reasons import binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, CircuitRow, Tables
 from loadctl.units import NS_PER_US, PHASE_NAMES, A_from_mA, A_list_from_mA, ms_from_ns, s_from_ns
@@ -136,7 +137,7 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
         "scan": _scan(scan),
         "guard": _guard(link, now_ns),
         "chargers": _chargers(tables, snapshot, link),
-        "circuits": {row.name: _circuit(row, circuit) for row, circuit in rows},
+        "circuits": {row.name: _circuit(tables, row, circuit, now_ns) for row, circuit in rows},
         "meters": _meters(tables, snapshot, now_ns),
         "buses": {
             row.name: {
@@ -264,7 +265,7 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
         "setpoint_A": A_from_mA(charger["setpoint_mA"]),
         "draw_A": A_list_from_mA(charger["draw_mA"]) if has_draw else None,
         "state": state_letter(charger["state"]) if charger["has_status"] else None,
-        "reason": charger_reason_text(charger["reason"], circuit_name, charger["binding_kind"]),
+        "reason": charger_reason_text(charger, tables),
         "binding": binding_text(circuit_name, charger["binding_kind"]),
         "reserve_A": A_from_mA(charger["reserve_mA"]),
         "is_armed": bool(charger["is_armed"]),
@@ -276,7 +277,7 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
     }
 
 
-def _circuit(row: CircuitRow, circuit: Row) -> Row:
+def _circuit(tables: Tables, row: CircuitRow, circuit: Row, now_ns: int) -> Row:
     """Beside what `whatif` says: the most that may flow, by reserves and rigorous background."""
     may_mA = [
         reserved_mA + background_mA
@@ -287,13 +288,35 @@ def _circuit(row: CircuitRow, circuit: Row) -> Row:
     seen_mA = circuit["seen_background_mA"] if circuit["is_alarmed"] else None
     return {
         "limit_A": A_list_from_mA(circuit["limit_mA"]),
+        "own_limit_A": A_list_from_mA(row.limit_mA),
         "background_A": A_list_from_mA(circuit["background_mA"]),
         "headroom_A": A_list_from_mA(circuit["headroom_mA"]),
         "granted_A": A_list_from_mA(circuit["granted_mA"]),
         "may_carry_A": A_list_from_mA(may_mA),
         "seen_background_A": None if seen_mA is None else A_list_from_mA(seen_mA),
         "alarm": None if seen_mA is None else _alarm(row, seen_mA),
+        "fuse_percent": _fuse_percent(row, circuit),
+        "cooling": _cooling(row, circuit),
+        "external": external_of(row, circuit, tables.site.voltage_mV, now_ns),
     }
+
+
+def _fuse_percent(row: CircuitRow, circuit: Row) -> list[float] | None:
+    """By phase: the heat of the fuse, of what trips it in the end; None without one."""
+    return None if row.fuse_type is None else [heat / 10 for heat in circuit["heat_permille"]]
+
+
+def _cooling(row: CircuitRow, circuit: Row) -> str | None:
+    """What is held back, while the fuse of some phase has to cool."""
+    phases = [p for p in range(3) if circuit["is_cooling"][p]]
+    if row.fuse_type is None or not phases:
+        return None
+    heat = ", ".join(f"{PHASE_NAMES[p]} at {circuit['heat_permille'][p] / 10:g} %" for p in phases)
+    device = fuse(row.fuse_type, row.fuse_rated_mA)
+    held = ""
+    if circuit["is_held_back"]:
+        held = f", shares keep to {A_from_mA(device.cools_at_mA):g} A"
+    return f"{heat} of what trips the fuse: no starts{held}"
 
 
 def _alarm(row: CircuitRow, seen_mA: Sequence[int]) -> str:
@@ -337,11 +360,19 @@ def _event(tables: Tables, event: Row) -> str:
 
 
 def _who(tables: Tables, event: Row) -> str:
-    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either."""
+    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either, 40 to 59
+    about circuits."""
     who, tens = event["who"], event["kind"] // 10
     meters = [row.name for row in tables.meters]
     chargers = [row.name for row in tables.chargers]
-    names = {1: chargers, 2: meters, 3: [*meters, *chargers]}.get(tens, [])
+    circuits = [row.name for row in tables.circuits]
+    names = {
+        1: chargers,
+        2: meters,
+        3: [*meters, *chargers],
+        4: circuits,
+        5: circuits,
+    }.get(tens, [])
     return names[who] if 0 <= who < len(names) else ""
 
 
@@ -363,8 +394,8 @@ def refused(setting: Row) -> bool:
 
 
 def _safety_line(status: Status) -> str:
-    """The fullest phase by what may flow there at the very most. Nobody who does not measure says
-    that it is safe."""
+    """The fullest phase by what may flow there at the very most, beside what the site file allows:
+    a limit from outside protects no cable. Nobody who does not measure says that it is safe."""
     if status["is_stale"]:
         seconds = f"{status['age_ms'] / 1000:.0f} s"
         if status["mode"] == MODE_NAMES[FAILSAFE]:
@@ -376,7 +407,7 @@ def _safety_line(status: Status) -> str:
         (may_A - limit_A, may_A, limit_A, f"{name} {PHASE_NAMES[p]}")
         for name, circuit in status["circuits"].items()
         for p, (may_A, limit_A) in enumerate(
-            zip(circuit["may_carry_A"], circuit["limit_A"], strict=True)
+            zip(circuit["may_carry_A"], circuit["own_limit_A"], strict=True)
         )
     ]
     excess_A, may_A, limit_A, where = max(phases)

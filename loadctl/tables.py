@@ -52,6 +52,12 @@ class CircuitRow:
     counts_export: bool
     fuse_type: str | None  # "gG", "B", "C", "D"
     fuse_rated_mA: int
+    takes_external: bool = False  # limits from outside may lower those above
+    loss_mA: Phases | None = None  # what counts without a command from outside that is in force
+    loss_W: int | None = None
+    loss_after_ns: int | None = None  # how long their source may be silent; None: for ever
+    guaranteed_W: int | None = None  # EnWG 14a: power from outside is of chargers alone, and counts
+    # at least so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +158,12 @@ def load(text: str) -> Tables:
 def _row(row_type: type[Row], raw: dict[str, typing.Any]) -> Row:
     """JSON knows no tuples: every list of a row was one."""
     return row_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+
+
+def signed_hash(tables: Tables) -> int:
+    """The hash of the site as image and records carry it: 64 bits with a sign."""
+    value = int(tables.site_hash, 16)
+    return value - (1 << 64) if value >> 63 else value
 
 
 def hash_of(*parts: str) -> str:

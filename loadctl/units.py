@@ -27,9 +27,19 @@ def mA_from_A_ceil(value_A: float | int | Decimal) -> int:
     return int((Decimal(str(value_A)) * 1000).to_integral_value(ROUND_CEILING))
 
 
+def W_from_kW_floor(value_kW: float | int | Decimal) -> int:
+    """Whole watts, as for whatever is allowed."""
+    return mA_from_A_floor(value_kW)
+
+
 def A_from_mA(value_mA: int) -> float:
     """Amps for a screen or JSON, exact to three decimals."""
     return round(value_mA / 1000, 3)
+
+
+def kW_from_W(value_W: int) -> float:
+    """Kilowatts for a screen or JSON, exact to three decimals."""
+    return A_from_mA(value_W)
 
 
 def A_list_from_mA(values_mA: Iterable[int]) -> list[float]:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from hw.wire import Code
 from loadctl._core import Core
-from loadctl.reasons import binding_text, reason_text
+from loadctl.reasons import binding_text, charger_reason_text
 from loadctl.site.model import MOST_A, LoadA, Table, ThreeLoadsA, spread
 from loadctl.site.problems import (
     Problems,
@@ -31,7 +31,9 @@ from loadctl.units import (
     PHASE_NAMES,
     A_from_mA,
     A_list_from_mA,
+    W_from_kW_floor,
     mA_from_A_ceil,
+    mA_from_A_floor,
 )
 
 METER_AT_ns = (
@@ -51,17 +53,29 @@ class MeterInput(Table):
     current_A: ThreeLoadsA
 
 
+class CircuitInput(Table):
+    """What came from outside; nothing in it: there is no limit from outside."""
+
+    limit_A: ThreeLoadsA | None = None
+    limit_kW: Annotated[float, Field(ge=0, le=MOST_A)] | None = None
+
+
 class ChargerInput(Table):
     state: Literal["A", "B", "C", "D", "E", "F"] = "A"
     current_A: TerminalsA | None = None  # on the charger's terminals; None: not measured
     setpoint_A: Annotated[float, Field(ge=0, le=MOST_A)] | None = None
 
 
-INPUTS: dict[str, type[Table]] = {"meter": MeterInput, "charger": ChargerInput}
+INPUTS: dict[str, type[Table]] = {
+    "circuit": CircuitInput,
+    "meter": MeterInput,
+    "charger": ChargerInput,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
+    circuits: dict[str, CircuitInput]
     meters: dict[str, MeterInput]
     chargers: dict[str, ChargerInput]
 
@@ -73,22 +87,34 @@ def read_snapshot(path: Path, tables: Tables) -> Snapshot:
         if key not in INPUTS:
             problems.add((key,), unknown_key_text(key, INPUTS))
     names = {
+        "circuit": [circuit.name for circuit in tables.circuits],
         "meter": [meter.name for meter in tables.meters],
         "charger": [charger.name for charger in tables.chargers],
     }
     found = {kind: _inputs(kind, raw, names[kind], problems) for kind in INPUTS}
+    for circuit in tables.circuits:
+        if found["circuit"].get(circuit.name) is not None and not circuit.takes_external:
+            text = "the site file gives it no external table: it takes no limit from outside"
+            problems.add(("circuit", circuit.name), text)
     problems.raise_if_any()
-    return Snapshot(found["meter"], found["charger"])
+    return Snapshot(found["circuit"], found["meter"], found["charger"])
 
 
 def settled(tables: Tables, snapshot: Snapshot) -> dict[str, Any]:
     """The allocation that the scan would come to rest at, as `whatif --json` prints it.
 
-    A meter that is not in the snapshot is never read: to the core its circuit is stale.
+    A meter that is not in the snapshot is never read: to the core its circuit is stale. A circuit
+    that is not in it has not heard from outside: what the site file says for that counts.
     """
     core = Core(tables)
     core.attach(bytearray(core.plant_bytes))
     core.set_mode(RUN)
+    for circuit_i, circuit in enumerate(tables.circuits):
+        if circuit.name in snapshot.circuits:
+            outside = snapshot.circuits[circuit.name]
+            limit_mA = None if outside.limit_A is None else _allowed_mA(outside.limit_A)
+            power_W = None if outside.limit_kW is None else W_from_kW_floor(outside.limit_kW)
+            core.external_limit(circuit_i, limit_mA, power_W, None, 0)
     for meter_i, meter in enumerate(tables.meters):
         if meter.name in snapshot.meters:
             current_mA = _phases_mA(snapshot.meters[meter.name].current_A)
@@ -152,7 +178,7 @@ def _answer(tables: Tables, core: Core) -> dict[str, Any]:
         bound_by = tables.circuits[row["binding_circuit"]].name if has_binding else None
         chargers[charger.name] = {
             "grant_A": A_from_mA(row["grant_mA"]),
-            "reason": reason_text(row["reason"], bound_by, row["binding_kind"]),
+            "reason": charger_reason_text(row, tables),
             "binding": binding_text(bound_by, row["binding_kind"]),
         }
     circuits: dict[str, Any] = {}
@@ -178,6 +204,11 @@ def _draw_mA(told: ChargerInput) -> Phases | None:
         return (0, 0, 0) if told.state == "A" else None
     missing_A = [0.0] * (N_PHASES - len(told.current_A))
     return _phases_mA([*told.current_A, *missing_A])
+
+
+def _allowed_mA(values_A: list[float]) -> Phases:
+    first_mA, second_mA, third_mA = (mA_from_A_floor(value_A) for value_A in values_A)
+    return first_mA, second_mA, third_mA
 
 
 def _phases_mA(values_A: list[float]) -> Phases:

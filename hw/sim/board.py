@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loadctl.tables import Tables
 
 DRAW_FIELDS = ("draw_L1_mA", "draw_L2_mA", "draw_L3_mA")
-CHARGER_FIELDS = (*DRAW_FIELDS, "could_mA", "in_force_mA", "written", "believed_mA")
+CHARGER_FIELDS = (*DRAW_FIELDS, "could_mA", "in_force_mA", "written", "believed_mA", "unused")
 CIRCUIT_FIELDS = ("met_L1_mA", "met_L2_mA", "met_L3_mA", "met_at_ns", "met_count")
 LOAD_FIELDS = ("worst_load_mA", "worst_limit_mA", "worst_phase", "worst_at_ns", "above_ns")
 METER_FIELDS = ("asked", "answered")

@@ -5,7 +5,7 @@ force at its charger. There is room when all chargers at the highest setpoint th
 obeyed, plus the background as it was at the last meter reply, fit every circuit above: each phase,
 kilowatts, unbalance. A circuit without a meter, or whose meter has not been heard for
 `meter_stale_ns`, is judged with its declared background. A charger counts on all phases it is
-wired to, whichever its car uses.
+wired to, but for those that its car has shown for a minute that it does not use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hw.sim.plant import Plant, Sample
 
 if TYPE_CHECKING:
-    from loadctl.tables import ChargerRow, Tables
+    from loadctl.tables import Tables
 
 PHASE_NAMES = ("L1", "L2", "L3")
 MOST_KEPT = 1_000  # violations with their context; all are counted
@@ -128,10 +128,10 @@ class Judge:
         """Each bound of this circuit that does not hold on a phase that the charger uses."""
         circuit = self.tables.circuits[circuit_i]
         background_mA = self.background_mA(circuit_i, now_ns)
-        raised = self.tables.chargers[charger_i].phases
+        raised = self.plant.used_phases(charger_i)
         total_mA = list(background_mA)
         for k in self._below[circuit_i]:
-            for phase in self.tables.chargers[k].phases:
+            for phase in self.plant.used_phases(k):
                 total_mA[phase] += able_mA(k)
         for phase in raised:
             if total_mA[phase] > circuit.limit_mA[phase]:
@@ -153,16 +153,18 @@ class Judge:
     ) -> Iterator[dict[str, Any]]:
         for p in raised:
             for q in {0, 1, 2} - set(raised):
-                sum_mA = sum(
-                    able_mA(k)
-                    for k in self._below[circuit_i]
-                    if _uses(self.tables.chargers[k], p, q)
-                )
+                sum_mA = sum(able_mA(k) for k in self._below[circuit_i] if self._uses(k, p, q))
                 if sum_mA > limit_mA:
                     name = f"unbalance {PHASE_NAMES[p]}-{PHASE_NAMES[q]}"
                     yield _misfit(
                         self.tables.circuits[circuit_i].name, name, sum_mA, limit_mA, "mA"
                     )
+
+    def _uses(self, charger_i: int, p: int, q: int) -> bool:
+        """When the master learns of a phase that is not used is its own affair: what it cannot
+        know yet counts in no pair."""
+        is_used = p in self.plant.used_phases(charger_i)
+        return is_used and q not in self.tables.chargers[charger_i].phases
 
     def _context(self, charger_i: int, now_ns: int) -> dict[str, Any]:
         """What the judgement rested on: all backgrounds above, all chargers of the tree."""
@@ -209,10 +211,6 @@ class Judge:
 
 def _misfit(circuit: str, bound: str, total: int, limit: int, unit: str) -> dict[str, Any]:
     return {"circuit": circuit, "bound": bound, "total": total, "limit": limit, "unit": unit}
-
-
-def _uses(charger: ChargerRow, p: int, q: int) -> bool:
-    return p in charger.phases and q not in charger.phases
 
 
 def _upwards(tables: Tables, circuit_i: int) -> Iterator[int]:

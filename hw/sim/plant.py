@@ -12,11 +12,16 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from hw.sim.board import Board
-from hw.sim.outlet import BoxFacts, Outlet
+from hw.sim.outlet import BoxFacts, Outlet, Visit
 from hw.sim.scenario import Phases, Scenario
 
 if TYPE_CHECKING:
     from loadctl.tables import Tables
+
+
+# A car that has charged like this for so long has shown which phases it leaves alone.
+SHOWS_mA = 5_000
+SHOWS_AFTER_ns = 60_000_000_000
 
 
 class Sample(NamedTuple):
@@ -42,6 +47,7 @@ class Plant:
         self.start_ns = start_ns
         self._loads = [scenario.loads.get(circuit.name) for circuit in tables.circuits]
         self.outlets: dict[int, Outlet] = {}
+        self._shown: dict[int, tuple[Visit, int | None, int]] = {}  # car, charging since, unused
         for i in sorted(owned):
             visits = tuple(v for v in scenario.visits if v.charger == tables.chargers[i].name)
             self.outlets[i] = Outlet(facts[i], visits, start_ns)
@@ -62,6 +68,26 @@ class Plant:
         slots[at + 3] = outlet.could_mA()
         slots[at + 4] = outlet.in_force_mA
         slots[at + 6] = outlet.believed_mA()
+        slots[at + 7] = self._unused(charger_i)
+
+    def _unused(self, charger_i: int) -> int:
+        """Bit p: the car here has shown that it does not use grid phase p."""
+        outlet = self.outlets[charger_i]
+        if outlet.car is None:
+            self._shown.pop(charger_i, None)
+            return 0
+        car, since_ns, unused = self._shown.get(charger_i, (outlet.car, None, 0))
+        if car is not outlet.car:
+            since_ns, unused = None, 0
+        if outlet.draw_mA < SHOWS_mA:
+            since_ns = None
+        elif since_ns is None:
+            since_ns = outlet.at_ns
+        elif outlet.at_ns - since_ns >= SHOWS_AFTER_ns:
+            wired = enumerate(self.tables.chargers[charger_i].phases)
+            unused = sum(1 << p for t, p in wired if t not in outlet.car.terminals)
+        self._shown[charger_i] = (outlet.car, since_ns, unused)
+        return unused
 
     def advance(self, now_ns: int) -> None:
         """Move every outlet of this process to `now_ns`."""
@@ -76,6 +102,11 @@ class Plant:
 
     def could_mA(self, charger_i: int) -> int:
         return self.board.slots[self.board.charger(charger_i) + 3]
+
+    def used_phases(self, charger_i: int) -> tuple[int, ...]:
+        """Grid phases that it is wired to, less those that its car has shown not to use."""
+        unused = self.board.slots[self.board.charger(charger_i) + 7]
+        return tuple(p for p in self.tables.chargers[charger_i].phases if not unused >> p & 1)
 
     def believed_mA(self, charger_i: int) -> int:
         """As `could_mA`, but of a charger that does not obey what it acknowledged."""

@@ -20,8 +20,10 @@ from hw.devices import FED_BY_ANY, FED_BY_READS, FED_BY_WRITES, DeviceMap
 from loadctl.bound import BusBound, is_shared, takeover_bounds
 from loadctl.cli.params import json_option, maps_option, site_argument
 from loadctl.errors import CheckRefused
+from loadctl.law.fuse import COOL_BELOW_PERCENT, WARNS_ABOVE_PERCENT, Fuse, fuse
 from loadctl.plan import Plan, describe, make_plan
 from loadctl.site.load import Site, load_site
+from loadctl.site.outside import outside_dict, outside_lines, outside_warnings
 from loadctl.site.proof import Proof, amount_text, proof_lines, prove
 from loadctl.tables import ChargerRow, Tables
 from loadctl.units import A_from_mA, ms_from_ns, s_from_ns
@@ -73,7 +75,13 @@ def make_report(site: Site) -> Report:
         plan=plan,
         bounds=takeover_bounds(site.tables, site.maps),
         refusals=(*proof.refusals, *plan_refusals),
-        warnings=(*site.warnings, *missing_ports(site), *lone_ports(site), *proof.warnings),
+        warnings=(
+            *site.warnings,
+            *missing_ports(site),
+            *lone_ports(site),
+            *proof.warnings,
+            *outside_warnings(site.tables),
+        ),
     )
 
 
@@ -108,6 +116,12 @@ def lines(report: Report, columns: int | None) -> list[str]:
         "What each box does without the controller",
         *indented(watchdog_lines(report.site)),
     ]
+    outside = outside_lines(tables)
+    if outside:
+        result += ["", "Limits from outside", *indented(outside)]
+    if any(circuit.fuse_type is not None for circuit in tables.circuits):
+        result += ["", "Fuses (usual figures, not verified) and what is done when one is warm"]
+        result += indented(fuse_lines(tables))
     plan = ["does not fit"] if report.plan is None else describe(report.plan, tables)
     result += ["", "Bus plan", *indented(plan)]
     result += [
@@ -163,6 +177,26 @@ def fed_text(device_map: DeviceMap) -> str:
         FED_BY_READS: f"the last read: {SILENT_ONLY}",
         FED_BY_WRITES: "the last setpoint; reads do not feed it",
     }[watchdog.fed_by]
+
+
+def fuse_lines(tables: Tables) -> list[str]:
+    """The figures and the model of every fuse, one line each."""
+    return [
+        f"{circuit.name}: {circuit.fuse_type} {amount_text(circuit.fuse_rated_mA, 'A')},"
+        f" {fuse_text(fuse(circuit.fuse_type, circuit.fuse_rated_mA))}"
+        for circuit in tables.circuits
+        if circuit.fuse_type is not None
+    ]
+
+
+def fuse_text(device: Fuse) -> str:
+    return (
+        f"holds {amount_text(device.holds_mA, 'A')}, operates at"
+        f" {amount_text(device.operates_mA, 'A')} within {device.conventional_h} h; model:"
+        f" {amount_text(device.full_mA, 'A')} for ever is 100 %, time constant"
+        f" {device.time_constant_ms // 1000} s; above {WARNS_ABOVE_PERCENT} % nothing starts and"
+        f" shares keep to {amount_text(device.cools_at_mA, 'A')} until {COOL_BELOW_PERCENT} %"
+    )
 
 
 def shares_watchdog(charger: ChargerRow, tables: Tables) -> list[str]:
@@ -238,10 +272,27 @@ def as_dict(report: Report) -> dict[str, Any]:
             }
             for charger in tables.chargers
         },
+        "external": outside_dict(tables),
+        "fuses": {
+            circuit.name: fuse_dict(fuse(circuit.fuse_type, circuit.fuse_rated_mA))
+            for circuit in tables.circuits
+            if circuit.fuse_type is not None
+        },
         "plan": None if report.plan is None else plan_dict(report.plan, report.site),
         "guard": guard_dict(report),
         "refusals": list(report.refusals),
         "warnings": list(report.warnings),
+    }
+
+
+def fuse_dict(device: Fuse) -> dict[str, Any]:
+    return {
+        "holds_A": A_from_mA(device.holds_mA),
+        "operates_A": A_from_mA(device.operates_mA),
+        "conventional_h": device.conventional_h,
+        "full_A": A_from_mA(device.full_mA),
+        "time_constant_s": device.time_constant_ms // 1000,
+        "cools_at_A": A_from_mA(device.cools_at_mA),
     }
 
 

@@ -3,16 +3,22 @@
 The declared background is what the proof before the start rested on. Once a meter has shown more,
 beyond doubt and for as long as samples are old, that is latched until the scan is started anew;
 the proof is summed again with it, and where it does not hold failsafe targets fall to 0, lowest
-priority first, until it does. Design, section 6. Backgrounds are noted in confirm, when the draws
-of this scan are at hand; targets are set in step.
+priority first, until it does. An external limit lowers them in the same way: so it holds in every
+mode, for chargers that are probed or armed anew, and for the guard, who is told of the targets.
+Design, section 6. Backgrounds are noted in confirm, when the draws of this scan are at hand;
+targets are set in step.
 """
 
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.estimate cimport SOURCE_HELD, SOURCE_METER, background_mA, worst_background_mA
+from loadctl.law.external cimport is_external
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
-from loadctl.law.limits cimport add_to, cap_mA, clear
-from loadctl.law.tables cimport NONE, N_LOAD_KINDS, charger_row_t, law_t
+from loadctl.law.limits cimport cap_mA, clear
+from loadctl.law.phases cimport is_wired
+from loadctl.law.tables cimport (
+    KIND_CHARGERS, KIND_POWER, NONE, N_LOAD_KINDS, charger_row_t, law_t,
+)
 
 
 cdef int64_t STAYS_ns = 6_000_000_000    # no kettle, no switching in
@@ -69,7 +75,7 @@ cdef int32_t doubt_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
     """What chargers may take beyond their reserves: one in doubt all that it is rated for."""
     cdef charger_row_t *row
     cdef charger_t *charger
-    cdef int32_t i, k, sum_mA = 0
+    cdef int32_t i, sum_mA = 0
     for i in range(law.n_chargers):
         row = &law.charger_rows[i]
         charger = &law.chargers[i]
@@ -77,9 +83,8 @@ cdef int32_t doubt_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
             continue
         if charger.is_armed and not charger.is_silent and not charger.is_overdue:
             continue
-        for k in range(row.n_phases):
-            if row.phases[k] == p:
-                sum_mA += max(0, row.rated_mA - charger.reserve_mA)
+        if is_wired(row, p):
+            sum_mA += max(0, row.rated_mA - charger.reserve_mA)
     return sum_mA
 
 
@@ -95,18 +100,18 @@ cdef bint is_under(law_t *law, int32_t i, int32_t circuit) noexcept nogil:
 cdef void set_failsafe_targets(law_t *law) noexcept nogil:
     """The targets of the site file, less those that the proof has no room for any more."""
     cdef int32_t i, c, k
-    cdef bint has_alarm = False
+    cdef bint is_less = False
     for i in range(law.n_chargers):
         law.chargers[i].failsafe_mA = law.charger_rows[i].failsafe_mA
     for c in range(law.n_circuits):
-        has_alarm = has_alarm or law.circuits[c].is_alarmed
-    if not has_alarm:
+        is_less = is_less or law.circuits[c].is_alarmed or law.circuits[c].external_kinds != 0
+    if not is_less:
         return
     clear(law, law.used_mA)
     for i in range(law.n_chargers):
-        add_to(law, law.used_mA, i, standing_mA(&law.charger_rows[i]))
+        add_standing(law, i, standing_mA(&law.charger_rows[i]))
     for k in range(law.n_live):
-        if law.live[k] % N_KINDS < N_LOAD_KINDS:
+        if law.live[k] % N_KINDS < N_LOAD_KINDS or law.live[k] % N_KINDS == KIND_CHARGERS:
             make_hold(law, law.live[k])
 
 
@@ -116,7 +121,7 @@ cdef void make_hold(law_t *law, int32_t limit_i) noexcept nogil:
     cdef int32_t c = limit_i // N_KINDS, p, k, i
     cdef int32_t is_last_resort
     cdef int64_t room_mA
-    if not law.circuits[c].is_alarmed:
+    if not law.circuits[c].is_alarmed and not is_external(law, limit_i):
         return
     for p in range(N_PHASES):
         worst_mA[p] = worst_background_mA(law, c, p)
@@ -131,7 +136,7 @@ cdef void make_hold(law_t *law, int32_t limit_i) noexcept nogil:
             if law.charger_rows[i].never_pause != is_last_resort or not counts_in(law, i, limit_i):
                 continue
             if law.chargers[i].failsafe_mA > 0:
-                add_to(law, law.used_mA, i, -<int64_t>standing_mA(&law.charger_rows[i]))
+                add_standing(law, i, -<int64_t>standing_mA(&law.charger_rows[i]))
                 law.chargers[i].failsafe_mA = 0
 
 
@@ -145,10 +150,21 @@ cdef int32_t standing_mA(charger_row_t *row) noexcept nogil:
     return max(row.failsafe_mA, row.fallback_mA)
 
 
-cdef bint counts_in(law_t *law, int32_t i, int32_t limit_i) noexcept nogil:
+cdef void add_standing(law_t *law, int32_t i, int64_t amount_mA) noexcept nogil:
+    """Count a charger in the phase and power limits above it, on every phase that it is wired to:
+    the next car may use them all."""
     cdef charger_row_t *row = &law.charger_rows[i]
-    cdef int32_t k
-    for k in range(row.n_members):
-        if law.members[row.first_member + k].limit_i == limit_i:
-            return True
-    return False
+    cdef int32_t k, c = row.circuit
+    while c != NONE:
+        for k in range(row.n_wired):
+            law.used_mA[c * N_KINDS + row.wired[k]] += amount_mA
+        law.used_mA[c * N_KINDS + KIND_POWER] += row.n_wired * amount_mA
+        law.used_mA[c * N_KINDS + KIND_CHARGERS] += row.n_wired * amount_mA
+        c = law.circuit_rows[c].parent
+
+
+cdef bint counts_in(law_t *law, int32_t i, int32_t limit_i) noexcept nogil:
+    cdef int32_t kind = limit_i % N_KINDS
+    if not is_under(law, i, limit_i // N_KINDS):
+        return False
+    return kind == KIND_POWER or kind == KIND_CHARGERS or is_wired(&law.charger_rows[i], kind)

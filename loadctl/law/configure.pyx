@@ -9,11 +9,17 @@ Imports nothing of ours: rows are taken by the names of their fields.
 from cpython.mem cimport PyMem_Calloc
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 
+from loadctl.law.external cimport set_limits
 from loadctl.law.index cimport fill_indexes
 from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
+from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
-    KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, fill_t, law_t, member_t, slot_t,
+    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, fill_t, law_t,
+    member_t, slot_t,
 )
+from loadctl.law.thermal cimport HEAT_FULL
+
+from loadctl.law.fuse import COOL_BELOW_PERCENT, WARNS_ABOVE_PERCENT, fuse
 
 cdef enum:
     LINE_BYTES = 64
@@ -41,15 +47,15 @@ cdef void *configure(law_t *law, object tables) except NULL:
     for row in chargers:
         check_charger(row, len(circuits))
     within("charger count", len(chargers), 0, _MAX_CHARGERS)
-    members = [members_of(row, circuits) for row in chargers]
-    check_sums(tables, members)
+    check_sums(tables)
     law.n_circuits = len(circuits)
     law.n_meters = len(tables.meters)
     law.n_chargers = len(chargers)
     law.n_limits = law.n_circuits * N_KINDS
-    arena = lay_out(law, sum(len(m) for m in members))
+    arena = lay_out(law, sum(most_members(row, circuits) for row in chargers))
     fill_circuits(law, tables)
-    fill_chargers(law, tables, members)
+    fill_chargers(law, tables)
+    fill_live(law, tables)
     fill_indexes(law)
     return arena
 
@@ -76,14 +82,18 @@ cdef void hand_out(law_t *law, uintptr_t *at) noexcept:
     law.cap_low_mA = <int64_t *>part(at, 8 * limits)
     law.cap_high_mA = <int64_t *>part(at, 8 * limits)
     law.used_mA = <int64_t *>part(at, 8 * limits)
+    law.held_mA = <int64_t *>part(at, 8 * limits)
+    law.base_mA = <int64_t *>part(at, 8 * limits)
     law.late_mA = <int64_t *>part(at, 8 * limits)
     law.drawn_mA = <int64_t *>part(at, 8 * limits)
     law.most_below_mA = <int64_t *>part(at, 8 * limits)
     law.heap = <slot_t *>part(at, limits * sizeof(slot_t))
     law.draw_low_mA = <int64_t *>part(at, 8 * phases)
     law.draw_high_mA = <int64_t *>part(at, 8 * phases)
+    law.draw_able_mA = <int64_t *>part(at, 8 * phases)
     law.x_fx = <int64_t *>part(at, 8 * n)
     law.keys = <int64_t *>part(at, 8 * n)
+    law.turn_since_ns = <int64_t *>part(at, 8 * n)
     law.ranks = <int64_t *>part(at, 8 * n)
     law.meter_lags_ns = <int64_t *>part(at, 8 * law.n_meters)
     law.circuit_rows = <circuit_row_t *>part(at, law.n_circuits * sizeof(circuit_row_t))
@@ -105,6 +115,9 @@ cdef void hand_out(law_t *law, uintptr_t *at) noexcept:
     law.phase_of_share = <int32_t *>part(at, 4 * n)
     law.most_mA = <int32_t *>part(at, 4 * n)
     law.is_in = <int32_t *>part(at, 4 * n)
+    law.claim = <int32_t *>part(at, 4 * n)
+    law.turn = <int32_t *>part(at, 4 * n)
+    law.passes_on = <int32_t *>part(at, 4 * n)
     law.order = <int32_t *>part(at, 4 * n)
     law.stops = <int32_t *>part(at, 4 * n)
     law.spare = <int32_t *>part(at, 4 * n)
@@ -141,8 +154,37 @@ def check_circuits(tables):
             within(f"{where}.limit_W", row.limit_W, 0, _MAX_POWER_W)
         if row.unbalance_mA is not None:
             within(f"{where}.unbalance_mA", row.unbalance_mA, 0, _MAX_CURRENT_mA)
+        check_external(where, row)
+        if row.fuse_type is not None:
+            within(f"{where}.fuse_rated_mA", row.fuse_rated_mA, 1000, _MAX_CURRENT_mA)
     for row in tables.meters:
         within(f"meter.{row.name}.lag_ns", row.lag_ns, 0, _MAX_SPAN_ns)
+
+
+def check_external(where, row):
+    for loss_mA in row.loss_mA or ():
+        within(f"{where}.loss_mA", loss_mA, 0, _MAX_CURRENT_mA)
+    for name in ("loss_W", "guaranteed_W"):
+        if getattr(row, name) is not None:
+            within(f"{where}.{name}", getattr(row, name), 0, _MAX_POWER_W)
+    if row.loss_after_ns is not None:
+        within(f"{where}.loss_after_ns", row.loss_after_ns, 1, _MAX_SPAN_ns)
+    if row.takes_external and row.loss_mA is None and row.loss_W is None:
+        raise ValueError(f"{where}: takes limits from outside, and nothing counts without them")
+    if row.guaranteed_W is not None and not row.takes_external:
+        raise ValueError(f"{where}.guaranteed_W: the circuit takes no limits from outside")
+
+
+def check_external_limit(tables, circuit_i, limit_mA, power_W):
+    """What comes from outside, checked as the rows are."""
+    within("circuit index", circuit_i, 0, len(tables.circuits) - 1)
+    where = f"external limit of circuit.{tables.circuits[circuit_i].name}"
+    if not tables.circuits[circuit_i].takes_external:
+        raise ValueError(f"{where}: the circuit takes none")
+    for phase_mA in limit_mA or ():
+        within(where, phase_mA, 0, _MAX_CURRENT_mA)
+    if power_W is not None:
+        within(where, power_W, 0, _MAX_POWER_W)
 
 
 def check_charger(row, n_circuits):
@@ -166,15 +208,10 @@ def check_charger(row, n_circuits):
         within(f"{where}.phases", p, 0, N_PHASES - 1)
 
 
-def check_sums(tables, members):
+def check_sums(tables):
     """Bound what can be drawn together in a limit, so that levels of shares are fine enough."""
-    sums_mA = {}
-    for row, mine in zip(tables.chargers, members, strict=True):
-        for limit_i, count in mine:
-            sums_mA[limit_i] = sums_mA.get(limit_i, 0) + count * row.max_mA
-    for limit_i, sum_mA in sums_mA.items():
-        where = f"circuit.{tables.circuits[limit_i // N_KINDS].name}: max_mA of its chargers"
-        within(where, sum_mA, 0, _MAX_BELOW_mA)
+    sum_mA = sum(len(row.phases) * row.max_mA for row in tables.chargers)
+    within("max_mA of all chargers, over all phases", sum_mA, 0, _MAX_BELOW_mA)
 
 
 def floor_to(value_mA, step_mA):
@@ -185,29 +222,43 @@ def ceil_to(value_mA, step_mA):
     return -(-value_mA // step_mA) * step_mA
 
 
-def members_of(row, circuits):
-    """Every limit that a charger counts in, own circuit first, with how often."""
-    members = []
-    c = row.circuit
+def circuits_above(circuits, c):
+    """A circuit and all those that it hangs on, root last."""
     while c != NONE:
-        members += [(c * N_KINDS + p, 1) for p in sorted(row.phases)]
-        if circuits[c].limit_W is not None:
-            members.append((c * N_KINDS + KIND_POWER, len(row.phases)))
-        if circuits[c].unbalance_mA is not None:
-            members += [
-                (c * N_KINDS + KIND_PAIRS + k, 1)
-                for k, (p, q) in enumerate(_PAIRS)
-                if p in row.phases and q not in row.phases
-            ]
+        yield c
         c = circuits[c].parent
-    return members
+
+
+def most_members(row, circuits):
+    """How many limits a charger counts in at most, whichever of its phases its car uses."""
+    above = [circuits[c] for c in circuits_above(circuits, row.circuit)]
+    return sum(
+        len(row.phases) + counts_power(to) + (to.guaranteed_W is not None)
+        + MOST_PAIRS * (to.unbalance_mA is not None)
+        for to in above
+    )
+
+
+def kinds_of(row, to):
+    """The kinds of limit of a circuit above that a charger may ever count in."""
+    kinds = set(row.phases)
+    if counts_power(to):
+        kinds.add(KIND_POWER)
+    if to.guaranteed_W is not None:
+        kinds.add(KIND_CHARGERS)
+    if to.unbalance_mA is not None:
+        kinds |= {
+            KIND_PAIRS + k
+            for k, (p, q) in enumerate(_PAIRS)
+            if p in row.phases and (row.has_measured_current or q not in row.phases)
+        }
+    return kinds
 
 
 def meters_above(tables, c):
-    while c != NONE:
-        if tables.circuits[c].meter != NONE:
-            yield tables.meters[tables.circuits[c].meter]
-        c = tables.circuits[c].parent
+    for above in circuits_above(tables.circuits, c):
+        if tables.circuits[above].meter != NONE:
+            yield tables.meters[tables.circuits[above].meter]
 
 
 cdef void fill_circuits(law_t *law, object tables) except *:
@@ -225,21 +276,60 @@ cdef void fill_circuits(law_t *law, object tables) except *:
         for p in range(N_PHASES):
             to.limit_mA[<Py_ssize_t>p] = row.limit_mA[p]
             to.background_mA[<Py_ssize_t>p] = row.background_mA[p]
+        to.has_power_limit = row.limit_W is not None
+        to.counts_power = counts_power(row)
+        to.has_unbalance = row.unbalance_mA is not None
         if row.limit_W is not None:
-            to.power_limit_mA = row.limit_W * 1_000_000 // tables.site.voltage_mV
+            to.power_limit_mA = mA_from_W(tables, row.limit_W)
+        fill_external(to, row, tables)
         if row.unbalance_mA is not None:
             to.unbalance_mA = row.unbalance_mA
+        if row.fuse_type is not None:
+            fill_fuse(to, fuse(row.fuse_type, row.fuse_rated_mA))
         if row.meter != NONE:
             lag_ns = tables.meters[row.meter].lag_ns
             above = meters_above(tables, row.parent)
             to.bounds_above = all(lag_ns <= other.lag_ns for other in above)
 
 
-cdef void fill_chargers(law_t *law, object tables, list members) except *:
+cdef void fill_fuse(circuit_row_t *to, object device) except *:
+    to.has_fuse = True
+    to.fuse_full_mA = device.full_mA
+    to.fuse_cools_at_mA = device.cools_at_mA
+    to.fuse_half_ms = device.half_ms
+    to.fuse_warns_fx = HEAT_FULL * WARNS_ABOVE_PERCENT // 100
+    to.fuse_cool_fx = HEAT_FULL * COOL_BELOW_PERCENT // 100
+
+
+cdef void fill_external(circuit_row_t *to, object row, object tables) except *:
+    to.takes_external = row.takes_external
+    to.loss_after_ns = row.loss_after_ns or 0
+    if row.guaranteed_W is not None:
+        to.is_charger_power = True
+        to.guaranteed_mA = mA_from_W(tables, row.guaranteed_W)
+    if row.loss_mA is not None:
+        to.loss_has_current = True
+        for p in range(N_PHASES):
+            to.loss_mA[<Py_ssize_t>p] = row.loss_mA[p]
+    if row.loss_W is not None:
+        to.loss_has_power = True
+        to.loss_power_mA = mA_from_W(tables, row.loss_W)
+
+
+def counts_power(row):
+    """True where all that a circuit carries may have a power limit, its own or one from outside."""
+    return row.limit_W is not None or (row.takes_external and row.guaranteed_W is None)
+
+
+def mA_from_W(tables, power_W):
+    return power_W * 1_000_000 // tables.site.voltage_mV
+
+
+cdef void fill_chargers(law_t *law, object tables) except *:
     cdef charger_row_t *to
-    cdef Py_ssize_t i, k, at = 0
+    cdef Py_ssize_t i, at = 0
     boxes = {}
-    ranked = sorted(range(len(members)), key=lambda i: -tables.chargers[i].priority)
+    ranked = sorted(range(law.n_chargers), key=lambda i: -tables.chargers[i].priority)
     for i, row in enumerate(tables.chargers):
         to = &law.charger_rows[i]
         law.by_rank[i] = ranked[i]
@@ -248,12 +338,19 @@ cdef void fill_chargers(law_t *law, object tables, list members) except *:
         mark_phases(law, row)
         to.meter_lag_ns = max((m.lag_ns for m in meters_above(tables, row.circuit)), default=0)
         to.first_member = at
-        to.n_members = len(members[i])
-        for limit_i, count in members[i]:
-            law.members[at].limit_i = limit_i
-            law.members[at].count = count
-            at += 1
-    for k, limit_i in enumerate(sorted({limit_i for m in members for limit_i, _ in m})):
+        at += most_members(row, tables.circuits)
+        lay_out_phases(law, i, 0)
+
+
+cdef void fill_live(law_t *law, object tables) except *:
+    cdef Py_ssize_t k
+    live = {
+        c * N_KINDS + kind
+        for row in tables.chargers
+        for c in circuits_above(tables.circuits, row.circuit)
+        for kind in kinds_of(row, tables.circuits[c])
+    }
+    for k, limit_i in enumerate(sorted(live)):
         law.live[k] = limit_i
         law.n_live = k + 1
 
@@ -271,9 +368,9 @@ cdef void mark_phases(law_t *law, object row) except *:
 cdef void fill_charger(charger_row_t *to, object row) except *:
     cdef Py_ssize_t k
     to.circuit = row.circuit
-    to.n_phases = len(row.phases)
-    for k in range(to.n_phases):
-        to.phases[k] = row.phases[k]
+    to.n_wired = len(row.phases)
+    for k in range(to.n_wired):
+        to.wired[k] = row.phases[k]
     to.step_mA = row.step_mA
     to.min_mA = ceil_to(row.min_mA, row.step_mA)
     to.max_mA = floor_to(row.max_mA, row.step_mA)
@@ -305,10 +402,13 @@ cdef void begin_block(law_t *law, object tables) except *:
         )
     for c in range(law.n_circuits):
         for p in range(N_PHASES):
-            law.circuits[<Py_ssize_t>c].limit_mA[<Py_ssize_t>p] = tables.circuits[c].limit_mA[p]
             law.circuits[<Py_ssize_t>c].background_mA[<Py_ssize_t>p] = (
                 tables.circuits[c].background_mA[p]
             )
+            law.circuits[<Py_ssize_t>c].heat_fx[<Py_ssize_t>p] = (
+                law.circuit_rows[<Py_ssize_t>c].fuse_warns_fx
+            )
+    set_limits(law, 0)
     law.site.is_ready = True
 
 

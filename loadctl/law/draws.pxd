@@ -7,6 +7,11 @@ cdef enum Reading:
     KNOWN
     NEWEST
 
+cdef enum:
+    # A meter's value is stamped with the end of its exchange, a sample with the beginning of its
+    # own: either may stem from any moment of an exchange of at most 100 ms.
+    EXCHANGES_ns = 200_000_000
+
 cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil
 cdef bint is_meter_fresh(law_t *law, int32_t c) noexcept nogil
 cdef bint has_fresh_draw(law_t *law, int32_t i) noexcept nogil

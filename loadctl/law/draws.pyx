@@ -2,11 +2,13 @@
 samples.
 
     rigorous    samples around the meters' values, one before and one after; else 0 and the reserve
-    known       the newest sample, while it is not too old; else 0 and the reserve
+    known       the newest sample, while it is not too old, and of a charger that is silent the
+                last one; else 0 and the reserve
     newest      the newest sample, whatever its age: for an allocation at rest
 
-A sub-circuit's own meter bounds the draws below it. Runs inside step and confirm; writes only
-work arrays.
+A sub-circuit's own meter bounds the draws below it. Beside the rigorous bounds stands what the
+measured chargers can have drawn, those without samples around the meter's value up to their
+reserves. Runs inside step and confirm; writes only work arrays.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -15,12 +17,6 @@ from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
 from loadctl.law.meters cimport TRUSTED
 from loadctl.law.reserve cimport draw_between
 from loadctl.law.tables cimport CODE_GOOD, NONE, charger_row_t, law_t
-
-cdef enum:
-    # A meter's value is stamped with the end of its exchange, a sample with the beginning of its
-    # own: either may stem from any moment of an exchange of at most 100 ms.
-    EXCHANGES_ns = 200_000_000
-
 
 cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil:
     cdef int32_t m = law.circuit_rows[c].meter
@@ -44,17 +40,27 @@ cdef void sum_draws(law_t *law, Reading reading) noexcept nogil:
     for at in range(law.n_circuits * N_PHASES):
         law.draw_low_mA[at] = 0
         law.draw_high_mA[at] = 0
+        if reading == RIGOROUS:
+            law.draw_able_mA[at] = 0
     for i in range(law.n_chargers):
         for p in range(N_PHASES):
             draw_of(law, i, p, reading, &low_mA, &high_mA)
             at = law.charger_rows[i].circuit * N_PHASES + p
             law.draw_low_mA[at] += low_mA
             law.draw_high_mA[at] += high_mA
+            if reading == RIGOROUS and law.charger_rows[i].has_measured_current:
+                law.draw_able_mA[at] += high_mA
     for c in range(law.n_circuits - 1, 0, -1):
         for p in range(N_PHASES):
             at = law.circuit_rows[c].parent * N_PHASES + p
-            law.draw_low_mA[at] += bounded_low_mA(law, c, p, reading)
-            law.draw_high_mA[at] += bounded_high_mA(law, c, p)
+            low_mA = <int32_t>bounded_low_mA(law, c, p, reading)
+            high_mA = <int32_t>bounded_high_mA(law, c, p)
+            law.draw_low_mA[at] += low_mA
+            law.draw_high_mA[at] += high_mA
+            if reading == RIGOROUS:
+                law.draw_able_mA[at] += max(
+                    low_mA, min(high_mA, law.draw_able_mA[c * N_PHASES + p])
+                )
 
 
 cdef void draw_of(
@@ -76,7 +82,11 @@ cdef void draw_of(
     elif has_draw and reading == NEWEST:
         low_mA[0] = charger.draw_mA[p]
         high_mA[0] = charger.draw_mA[p]
-    elif has_draw and not charger.is_silent:
+    elif row.has_measured_current and charger.is_silent:
+        # Its reserve is taken off from what the others may have: what it draws must not be
+        # background as well.
+        low_mA[0] = min(charger.draw_mA[p], charger.reserve_mA)
+    elif has_draw:
         age_ns = law.site.now_ns - charger.sample_at_ns[charger.sample_i]
         if age_ns <= law.site.tuning.peak_hold_ns:
             low_mA[0] = charger.draw_mA[p]

@@ -2,8 +2,10 @@
 
 Background is what a circuit carries besides chargers, sub-circuits included: its meter minus the
 draws below it. The low end, which cuts are judged by, and the bound of a raise are by rigorous
-draws. What shares leave room for is by known draws, held at its highest for `peak_hold_ns`; and a
-background by known draws that has stayed for longer than any sample is old lifts the low end.
+draws. A background by known draws that has stayed for longer than any sample is old lifts the low
+end. What shares leave room for is held at its highest for `peak_hold_ns`: what chargers that are
+measured cannot have drawn counts at once, what they can (one that was raised, or wakes, between two
+samples) only once it has stayed for as long.
 A circuit without a good meter has its declared background. Runs inside step and confirm.
 """
 
@@ -135,12 +137,23 @@ cdef void set_held(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
         begin_peak_part(law, circuit, now_ns)
         begin_dip_part(circuit, now_ns)
         for p in range(N_PHASES):
-            hold_peak(circuit, p, background_mA(law, c, p, law.draw_low_mA[c * N_PHASES + p]))
+            hold_peak(circuit, p, shared_mA(law, c, p))
             hold_dip(circuit, p, background_mA(law, c, p, law.draw_high_mA[c * N_PHASES + p]))
     elif circuit.source != SOURCE_HELD:
         for p in range(N_PHASES):
             circuit.background_mA[p] = worst_background_mA(law, c, p)
     set_headroom(law, c)
+
+
+cdef int32_t shared_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
+    """The background now, for shares: sure, or seen for as long as samples are old."""
+    cdef circuit_t *circuit = &law.circuits[c]
+    cdef int32_t k, slot = circuit.dip_i * N_PHASES + p
+    cdef int32_t calm_mA = background_mA(law, c, p, law.draw_low_mA[c * N_PHASES + p])
+    circuit.calm_mA[slot] = min(circuit.calm_mA[slot], calm_mA)
+    for k in range(circuit.n_dips):
+        calm_mA = min(calm_mA, circuit.calm_mA[k * N_PHASES + p])
+    return max(calm_mA, background_mA(law, c, p, law.draw_able_mA[c * N_PHASES + p]))
 
 
 cdef void begin_peak_part(law_t *law, circuit_t *circuit, int64_t now_ns) noexcept nogil:
@@ -173,6 +186,7 @@ cdef void begin_dip_part(circuit_t *circuit, int64_t now_ns) noexcept nogil:
     circuit.dip_at_ns = now_ns
     for p in range(N_PHASES):
         circuit.dip_mA[circuit.dip_i * N_PHASES + p] = 1 << 30
+        circuit.calm_mA[circuit.dip_i * N_PHASES + p] = 1 << 30
 
 
 cdef void hold_dip(circuit_t *circuit, int32_t p, int32_t value_mA) noexcept nogil:
@@ -190,7 +204,6 @@ cdef void set_headroom(law_t *law, int32_t c) noexcept nogil:
     cdef circuit_t *circuit = &law.circuits[c]
     cdef int32_t p
     for p in range(N_PHASES):
-        circuit.limit_mA[p] = law.circuit_rows[c].limit_mA[p]
         circuit.headroom_mA[p] = (
             circuit.limit_mA[p] - law.circuit_rows[c].margin_mA - circuit.background_mA[p]
         )

@@ -1,7 +1,8 @@
-"""Index: what share looks up instead of searching for it, worked out once from the static rows.
+"""Index: what share looks up instead of searching for it, worked out from the rows.
 
-Chargers in the order in which they start to rise and reach their maxima, tier by tier, and the
-chargers of each limit. Called by configure, when rows, members and ranks are filled.
+Chargers in the order in which they start to rise and reach their maxima, tier by tier: once, by
+configure, when rows, members and ranks are filled. The chargers of each limit: also whenever
+members were laid out anew, because a car uses other phases than were counted before.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -17,28 +18,43 @@ cdef enum:
 
 
 cdef void fill_indexes(law_t *law) noexcept nogil:
-    fill_sums(law)
+    choose_bits(law)
     fill_levels(law)
     fill_tiers(law)
+    index_members(law)
+
+
+cdef void index_members(law_t *law) noexcept nogil:
+    fill_sums(law)
     fill_below(law)
 
 
+cdef void choose_bits(law_t *law) noexcept nogil:
+    """How fine a level can be without overflow, whichever phases are used."""
+    cdef charger_row_t *row
+    cdef int32_t i
+    cdef int64_t most_mA = 1
+    for i in range(law.n_chargers):
+        row = &law.charger_rows[i]
+        most_mA += <int64_t>row.n_wired * row.max_mA
+    law.fx_bits = MOST_BITS
+    while most_mA >> (SLACK_BITS - law.fx_bits) > 0:
+        law.fx_bits -= 1
+
+
 cdef void fill_sums(law_t *law) noexcept nogil:
-    """What all may draw together in each limit; and how fine a level can be without overflow."""
+    """What all may draw together in each limit."""
     cdef charger_row_t *row
     cdef member_t *member
-    cdef int32_t i, m
-    cdef int64_t most_mA = 1
+    cdef int32_t i, m, c
+    for c in range(law.n_limits):
+        law.most_below_mA[c] = 0
     for i in range(law.n_chargers):
         row = &law.charger_rows[i]
         for m in range(row.first_member, row.first_member + row.n_members):
             member = &law.members[m]
             law.owners[m] = i
             law.most_below_mA[member.limit_i] += <int64_t>member.count * row.max_mA
-            most_mA = max(most_mA, law.most_below_mA[member.limit_i])
-    law.fx_bits = MOST_BITS
-    while most_mA >> (SLACK_BITS - law.fx_bits) > 0:
-        law.fx_bits -= 1
 
 
 cdef void fill_levels(law_t *law) noexcept nogil:
@@ -84,11 +100,16 @@ cdef void fill_below(law_t *law) noexcept nogil:
     """List the chargers of each limit in the order in which they start to rise."""
     cdef charger_row_t *row
     cdef int32_t *first = law.first_below
-    cdef int32_t k, m, c
-    for m in range(law.n_members):
-        first[law.members[m].limit_i + 1] += 1
+    cdef int32_t k, m, c, n_counted
+    for c in range(law.n_limits + 1):
+        first[c] = 0
+    for k in range(law.n_chargers):
+        row = &law.charger_rows[k]
+        for m in range(row.first_member, row.first_member + row.n_members):
+            first[law.members[m].limit_i + 1] += 1
     for c in range(law.n_limits):
         first[c + 1] += first[c]
+    n_counted = first[law.n_limits]
     for k in range(law.n_chargers - 1, -1, -1):     # from behind: each part fills down to its first
         row = &law.charger_rows[law.by_start[k]]
         for m in range(row.first_member, row.first_member + row.n_members):
@@ -97,4 +118,4 @@ cdef void fill_below(law_t *law) noexcept nogil:
             law.below[first[c + 1]] = law.by_start[k]
     for c in range(law.n_limits):
         first[c] = first[c + 1]
-    first[law.n_limits] = law.n_members
+    first[law.n_limits] = n_counted

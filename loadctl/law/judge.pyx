@@ -14,6 +14,7 @@ from loadctl.law.layout cimport N_KINDS, charger_t
 from loadctl.law.limits cimport add_to, cap_mA, clear
 from loadctl.law.order cimport ACTION_GIVE, ACTION_NONE, ACTION_PROBE
 from loadctl.law.reason cimport WAITS_FOR_PROOF, explain_limit
+from loadctl.law.reserve cimport rise_mA
 from loadctl.law.tables cimport N_LOAD_KINDS, NONE, charger_row_t, law_t, member_t
 
 
@@ -86,7 +87,7 @@ cdef int64_t covered_mA(law_t *law, int32_t i) noexcept nogil:
         if room_mA < 0:
             return 0
         least_mA = min(least_mA, room_mA // member.count)
-    return least_mA + law.chargers[i].reserve_mA
+    return least_mA + law.chargers[i].reserve_mA - law.chargers[i].over_mA
 
 
 cdef void judge(law_t *law, int32_t i) noexcept nogil:
@@ -101,7 +102,7 @@ cdef void judge(law_t *law, int32_t i) noexcept nogil:
         charger.is_start = False
         return
     charger.action_mA = <int32_t>to_mA
-    add_to(law, law.used_mA, i, max(0, to_mA - charger.reserve_mA))
+    add_to(law, law.used_mA, i, rise_mA(charger, charger.action_mA))
 
 
 cdef void judge_gives(law_t *law) noexcept nogil:
@@ -136,8 +137,8 @@ cdef void drop_unreachable(law_t *law) noexcept nogil:
 
 cdef int32_t uncovered(law_t *law, int32_t i) noexcept nogil:
     """The limit that the give of charger i passes by the most, or NONE."""
-    cdef int64_t more_mA = law.chargers[i].action_mA - law.chargers[i].reserve_mA
-    return fullest(law, law.cap_high_mA, i, max(more_mA, 0))
+    cdef charger_t *charger = &law.chargers[i]
+    return fullest(law, law.cap_high_mA, i, rise_mA(charger, charger.action_mA))
 
 
 cdef void mark_looks(law_t *law) noexcept nogil:
@@ -148,7 +149,7 @@ cdef void mark_looks(law_t *law) noexcept nogil:
     for i in range(law.n_chargers):     # all gives together: more looks than needed, never fewer
         charger = &law.chargers[i]
         if charger.action == ACTION_GIVE:
-            add_to(law, law.used_mA, i, max(0, charger.action_mA - charger.reserve_mA))
+            add_to(law, law.used_mA, i, rise_mA(charger, charger.action_mA))
     clear(law, law.late_mA)
     for i in range(law.n_chargers):
         if law.chargers[i].action == ACTION_GIVE:

@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, int64_t
 
 cdef enum:
     N_PHASES = 3
-    N_KINDS = 10        # limits of a circuit: three phases, power, six ordered phase pairs
+    N_KINDS = 11        # limits of a circuit: phases, power, six ordered phase pairs, charger power
     N_SAMPLES = 8       # samples of a charger's draw that are kept
     N_PEAKS = 8         # parts that the hold time of a background peak is cut into
     N_DIPS = 6          # parts of a second in which a background must stay to be believed
@@ -55,6 +55,13 @@ ctypedef struct circuit_t:
     int64_t peak_at_ns                  # when the newest part of the peak hold began
     int64_t dip_at_ns                   # when the newest part of the dip hold began
     int64_t over_since_ns[3]            # valid when over_mA: above the declared since then
+    int64_t power_limit_mA              # in force, sum over phases; valid when has_power_limit
+    int64_t charger_power_limit_mA      # ... of chargers alone; valid when has_charger_power_limit
+    int64_t external_power_mA           # valid when external_has_power: as commanded
+    int64_t external_heard_at_ns        # valid when external_is_heard: of the last command
+    int64_t external_until_ns           # valid when external_ends
+    int64_t heat_at_ns                  # valid when has_heat_at
+    int64_t heat_fx[3]                  # of its fuse, in parts of 2^-28 of the tripping load
     int32_t limit_mA[3]                 # in force
     int32_t background_mA[3]            # highest of the hold time: what shares leave room for
     int32_t background_low_mA[3]        # least that it can be now: what cuts are judged by
@@ -65,7 +72,8 @@ ctypedef struct circuit_t:
     int32_t peak_mA[24]                 # [part * 3 + phase]
     int32_t peak_i
     int32_t n_peaks
-    int32_t dip_mA[18]                  # [part * 3 + phase]
+    int32_t dip_mA[18]                  # [part * 3 + phase], by the most that is known to be drawn
+    int32_t calm_mA[18]                 # ... by the least
     int32_t dip_i
     int32_t n_dips
     int32_t source                      # Source: where the background comes from
@@ -75,6 +83,20 @@ ctypedef struct circuit_t:
     int32_t seen_background_mA[3]       # highest sure background above the declared one; latched
     int32_t is_alarmed                  # it was seen above
     int32_t over_mA[3]                  # least sure background since over_since_ns; 0: not above
+    int32_t has_power_limit
+    int32_t has_charger_power_limit
+    int32_t external_mA[3]              # valid when external_has_current: as commanded
+    int32_t external_has_current
+    int32_t external_has_power
+    int32_t external_is_heard           # a command ever came in: limits, or that there are none
+    int32_t external_ends
+    int32_t external_state              # External: what counts now
+    int32_t external_kinds              # bit k: the limit of kind k in force is the external one
+    int32_t external_is_lifted          # ... its power counts as the guaranteed minimum
+    int32_t has_heat_at
+    int32_t heat_permille[3]            # heat_fx, rounded up
+    int32_t is_cooling[3]               # its fuse was too warm, and is not cool enough yet
+    int32_t is_held_back                # ... and on some phase shares keep below the limit for it
 
 ctypedef struct meter_t:
     int64_t at_ns               # of the last good value
@@ -122,6 +144,16 @@ ctypedef struct charger_t:
     int64_t refused_since_ns    # valid when is_refusing
     int64_t above_since_ns      # valid when is_above: it should have followed from then on
     int64_t starve_until_ns     # valid when is_starving
+    int64_t session_since_ns    # of the session's present part
+    int64_t waits_since_ns      # valid when is_waiting
+    int64_t admitted_since_ns   # valid when is_admitted
+    int64_t drew_at_ns          # valid when has_drawn: when it last took current
+    int64_t offered_at_ns       # done: when its latest offer began
+    int64_t less_since_ns       # valid when takes_less
+    int64_t cap_at_ns           # valid when has_cap: when it last moved
+    int64_t idle_since_ns[3]    # valid for the bits of idle_phases
+    int64_t turn_at_ns          # valid when place > 0: about when its turn comes
+    int64_t taken_mAms          # charge of this session over all phases, in mA times ms
     int32_t sample_mA[24]       # [slot * 3 + grid phase]
     int32_t draw_mA[3]          # newest sample, by grid phase
     int32_t sample_i
@@ -155,11 +187,27 @@ ctypedef struct charger_t:
     int32_t needs_look
     int32_t reason              # Reason
     int32_t binding_circuit     # valid when has_binding
-    int32_t binding_kind        # 0..2 phase, 3 power, 4..9 phase pair
+    int32_t binding_kind        # 0..2 phase, 3 power, 4..9 phase pair, 10 charger power
     int32_t has_binding
     int32_t is_refusing         # the last decrease was refused
     int32_t is_starving          # no message may go there: its own fallback is to act
     int32_t n_starves
+    int32_t is_stubborn         # starved for what its car took; not seen to obey since
     int32_t is_above            # the newest sample is above a setpoint that it acknowledged
     int32_t above_mA            # valid when is_above: that setpoint
     int32_t failsafe_mA         # failsafe target now: its own, or 0 where the proof needs it
+    int32_t session             # Part of the session
+    int32_t has_drawn           # took current since it was plugged in
+    int32_t is_waiting          # asks for current and has none
+    int32_t is_sleeper          # did not wake after a pause: not paused again while limits allow
+    int32_t pause               # Pause: why it was paused, valid when was_paused
+    int32_t is_spare            # keeps the rows even
+    int32_t place               # among those of its tier that wait for a place; 0: none
+    int32_t reason_s            # the time that goes with the reason; 0: none
+    int32_t takes_less          # takes less than it is offered
+    int32_t less_mA             # valid when takes_less: the most that it took meanwhile
+    int32_t has_cap
+    int32_t cap_mA              # valid when has_cap: the most that it is offered
+    int32_t over_mA             # seen above a setpoint that it follows, within pilot tolerance
+    int32_t idle_phases         # bit p: grid phase p carries nothing while another is charged on
+    int32_t unused_phases       # bit p: its car does not use grid phase p, until it is unplugged

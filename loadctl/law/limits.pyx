@@ -3,16 +3,19 @@
 Cap = limit - margin - background - what no candidate may have (reserves of chargers that cannot
 be commanded, or did not follow). The low cap, by the lowest background, is what cuts keep to; a
 meter above its limit lowers it further. The high cap, by the held background, is what raises
-keep to. Phase limits and power carry background; unbalance is among chargers only.
+keep to. Phase limits and power carry background; unbalance and charger power are among chargers
+only. Every limit is the one in force (`external`).
 """
 
 from libc.stdint cimport int32_t, int64_t
 
+from loadctl.law.draws cimport EXCHANGES_ns
 from loadctl.law.estimate cimport SOURCE_METER, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
-from loadctl.law.reserve cimport follow_ns
+from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, draw_between, follow_ns
 from loadctl.law.tables cimport (
-    KIND_POWER, N_LOAD_KINDS, charger_row_t, circuit_row_t, law_t, member_t,
+    KIND_CHARGERS, KIND_POWER, N_LOAD_KINDS, STATE_A, charger_row_t, circuit_row_t, law_t,
+    member_t,
 )
 
 
@@ -42,13 +45,18 @@ cdef int64_t cap_mA(
 ) noexcept nogil:
     """Limit less margin less background. The power limit has no margin: margins are for phases."""
     cdef circuit_row_t *row = &law.circuit_rows[c]
+    cdef circuit_t *circuit = &law.circuits[c]
     if kind < N_PHASES:
-        return <int64_t>law.circuits[c].limit_mA[kind] - row.margin_mA - background_mA[kind]
+        return <int64_t>circuit.limit_mA[kind] - row.margin_mA - background_mA[kind]
     if kind == KIND_POWER:
+        if not circuit.has_power_limit:
+            return OPEN_mA
         return (
-            row.power_limit_mA
+            circuit.power_limit_mA
             - <int64_t>background_mA[0] - background_mA[1] - background_mA[2]
         )
+    if kind == KIND_CHARGERS:
+        return circuit.charger_power_limit_mA if circuit.has_charger_power_limit else OPEN_mA
     return row.unbalance_mA
 
 
@@ -78,7 +86,8 @@ cdef void open_caps(law_t *law) noexcept nogil:
 
 cdef void take_off_fixed(law_t *law) noexcept nogil:
     """Take off what cannot be given: all that is reserved by those who cannot be commanded; beyond
-    its minimum by one that did not follow; beyond its setpoint by one that was not reached."""
+    its minimum by one that did not follow; beyond its setpoint by one that was not reached, or
+    that always takes a little more."""
     cdef charger_t *charger
     cdef int32_t i
     cdef int64_t fixed_mA
@@ -91,9 +100,18 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
             fixed_mA = charger.reserve_mA - law.charger_rows[i].min_mA
         elif not charger.is_acknowledged:
             fixed_mA = charger.reserve_mA - charger.setpoint_mA
+        elif charger.setpoint_mA > 0:
+            fixed_mA = charger.over_mA
         if fixed_mA > 0:
-            add_to(law, law.cap_low_mA, i, -fixed_mA)
+            if not has_left(charger):
+                add_to(law, law.cap_low_mA, i, -fixed_mA)
             add_to(law, law.cap_high_mA, i, -fixed_mA)
+
+
+cdef bint has_left(charger_t *charger) noexcept nogil:
+    """True where no car is: what is still reserved there, on phases that the last one did not use as
+    well, is kept from others, but takes nothing from them."""
+    return charger.is_armed and not charger.is_silent and charger.state == STATE_A
 
 
 cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
@@ -126,7 +144,7 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         charger.is_unproven and charger.is_acknowledged and not charger.is_overdue
         and now_ns - charger.acknowledged_at_ns < follow_ns(law, i)
     )
-    cdef int32_t k, p
+    cdef int32_t k, p, low_mA = 0, high_mA = 0
     cdef int32_t drawn_mA[3]
     cdef int32_t late_mA[3]
     for p in range(N_PHASES):
@@ -138,13 +156,32 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         late_mA[p] = charger.ceiling_mA - charger.setpoint_mA
         if has_recent_draw(law, i, now_ns):
             drawn_mA[p] = min(drawn_mA[p], charger.draw_mA[p])
-            if charger.draw_mA[p] > charger.setpoint_mA:
-                late_mA[p] = charger.draw_mA[p] - charger.setpoint_mA
+            draw_between(
+                law, i, now_ns - row.meter_lag_ns - EXCHANGES_ns, now_ns, p, &low_mA, &high_mA
+            )
+            if not charger.is_unproven:
+                late_mA[p] = max(0, high_mA - max(charger.setpoint_mA, charger.draw_mA[p]))
+            elif high_mA > charger.setpoint_mA or has_followed(charger):
+                late_mA[p] = max(0, high_mA - charger.setpoint_mA)
     if charger.is_candidate:
         add_to(law, law.used_mA, i, charger.setpoint_mA)
         add_by_phase(law, law.drawn_mA, i, drawn_mA)
-    if is_late:
+    if is_late or is_just_proven(charger):
         add_by_phase(law, law.late_mA, i, late_mA)
+
+
+cdef bint is_just_proven(charger_t *charger) noexcept nogil:
+    """True for one that came down: the meter may still show what it drew a moment before."""
+    return charger.is_acknowledged and not charger.is_unproven and not charger.is_overdue
+
+
+cdef bint has_followed(charger_t *charger) noexcept nogil:
+    """True when the newest sample was taken since the last setpoint, and is within it."""
+    cdef int32_t p
+    for p in range(N_PHASES):
+        if charger.draw_mA[p] > charger.setpoint_mA + PILOT_TOLERANCE_mA:
+            return False
+    return charger.sample_at_ns[charger.sample_i] > charger.acknowledged_at_ns
 
 
 cdef bint has_recent_draw(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
@@ -180,9 +217,11 @@ cdef bint cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
     if law.circuits[c].source != SOURCE_METER:
         return False
     if kind == KIND_POWER:
+        if not law.circuits[c].has_power_limit:
+            return False
         over_mA = (
             measured_mA(law, c, 0) + measured_mA(law, c, 1) + measured_mA(law, c, 2)
-            - law.circuit_rows[c].power_limit_mA
+            - law.circuits[c].power_limit_mA
         )
     else:
         over_mA = measured_mA(law, c, kind) - law.circuits[c].limit_mA[kind]

@@ -8,11 +8,14 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, clear
-from loadctl.law.ramp cimport raise_mA
+from loadctl.law.ramp cimport is_due, raise_mA
 from loadctl.law.reason cimport (
-    CONTROLLER_MODE, DOES_NOT_FOLLOW, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM,
+    CONTROLLER_MODE, DOES_NOT_FOLLOW, DONE, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM,
     NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN, WAITS_AFTER_PAUSE,
-    explain, explain_limit, explain_share,
+    WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share, explain_wait,
+)
+from loadctl.law.session cimport (
+    PART_DONE, PAUSE_DONE, PAUSE_LIMIT, PAUSE_MODE, PAUSE_TURN, Pause, next_offer_ns, pause,
 )
 from loadctl.law.tables cimport NONE, STATE_A, charger_row_t, law_t
 
@@ -34,7 +37,7 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
         charger.action_mA = charger.setpoint_mA
         if can_command(law, i):
             charger.action_mA = target_mA(law, i, now_ns)
-    make_room(law)
+    make_room(law, now_ns)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if not can_command(law, i):
@@ -81,7 +84,7 @@ cdef bint can_command(law_t *law, int32_t i) noexcept nogil:
     elif charger.is_starving:
         explain(charger, STARVED)
     elif charger.is_silent:
-        explain(charger, SILENT)
+        explain(charger, DOES_NOT_FOLLOW if charger.is_stubborn else SILENT)
     elif not charger.is_armed:
         explain(charger, NOT_ARMED)
     else:
@@ -97,16 +100,16 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         explain(charger, STATUS_UNKNOWN)
         return min(charger.setpoint_mA, charger.failsafe_mA)
     if not charger.is_candidate:
-        explain(charger, why_no_candidate(charger))
+        exclude(law, i, now_ns)
         return 0
     if not law.is_in[i]:
         refuse(law, i, now_ns)
         return 0
-    explain_share(charger, law.blocked_by[i])
+    explain_share(law, i, law.blocked_by[i])
     if charger.is_overdue:
         explain(charger, DOES_NOT_FOLLOW)
     if charger.share_low_mA < charger.setpoint_mA and must_come_down(law, i):
-        explain_share(charger, law.blocked_low_by[i])
+        explain_share(law, i, law.blocked_low_by[i])
         return charger.share_low_mA
     if charger.setpoint_mA < row.min_mA:
         return 0
@@ -130,26 +133,43 @@ cdef bint must_come_down(law_t *law, int32_t i) noexcept nogil:
     return False
 
 
-cdef int32_t why_no_candidate(charger_t *charger) noexcept nogil:
+cdef void exclude(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
+    """Say why one that can be commanded gets nothing, whatever room there is."""
+    cdef charger_t *charger = &law.chargers[i]
     if charger.state == STATE_A:
-        return NO_CAR
-    return DOES_NOT_FOLLOW if charger.is_overdue else NOT_READY
+        explain(charger, NO_CAR)
+    elif charger.is_overdue:
+        explain(charger, DOES_NOT_FOLLOW)
+    elif charger.session == PART_DONE:
+        explain_wait(charger, DONE, next_offer_ns(law, i, now_ns))
+        if charger.setpoint_mA > 0:
+            pause(law, i, PAUSE_DONE, now_ns)
+    else:
+        explain(charger, NOT_READY)
 
 
 cdef void refuse(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     """Say why a car that asks gets nothing; one that charges until now is paused."""
     cdef charger_t *charger = &law.chargers[i]
     if charger.setpoint_mA > 0:
-        charger.was_paused = True
-        charger.has_fitted = False
-        charger.off_since_ns = now_ns
-    if law.refused_by[i] == NONE:
+        pause(law, i, cause_of(law, i), now_ns)
+    if charger.place > 0:
+        explain_wait(charger, WAITS_FOR_PLACE, charger.turn_at_ns - now_ns)
+    elif law.refused_by[i] == NONE:
         explain(charger, WAITS_AFTER_PAUSE)
     else:
-        explain_limit(charger, NO_ROOM_FOR_MINIMUM, law.refused_by[i])
+        explain_full(law, i, NO_ROOM_FOR_MINIMUM, law.refused_by[i])
 
 
-cdef void make_room(law_t *law) noexcept nogil:
+cdef Pause cause_of(law_t *law, int32_t i) noexcept nogil:
+    if law.site.mode != MODE_RUN:
+        return PAUSE_MODE
+    if law.chargers[i].session == PART_DONE:
+        return PAUSE_DONE
+    return PAUSE_TURN if law.passes_on[i] else PAUSE_LIMIT
+
+
+cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
     """Bring those above their share down to it where others could not rise beside them.
 
     Between the two shares a setpoint is left alone; but what a session was given when there was
@@ -166,7 +186,7 @@ cdef void make_room(law_t *law) noexcept nogil:
             continue
         add_to(law, law.used_mA, i, charger.action_mA)
         gap_mA = charger.share_high_mA - charger.action_mA
-        if gap_mA > 0 and (charger.action_mA == 0 or gap_mA >= law.site.tuning.deadband_mA):
+        if gap_mA > 0 and (charger.action_mA == 0 or is_due(law, charger, gap_mA, now_ns)):
             add_to(law, law.used_mA, i, gap_mA)
             add_to(law, law.late_mA, i, gap_mA)
     for i in range(law.n_chargers):
@@ -217,13 +237,13 @@ cdef void settle_grants(law_t *law) noexcept nogil:
         charger.grant_mA = law.x_mA[i] if law.is_in[i] else 0
         charger.is_admitted = law.is_in[i]
         if law.is_in[i]:
-            explain_share(charger, law.blocked_by[i])
+            explain_share(law, i, law.blocked_by[i])
         elif law.charger_rows[i].is_isolated:
             explain(charger, ISOLATED)
         elif law.refused_by[i] == NONE:
             explain(charger, NO_CAR if charger.state <= STATE_A else NOT_READY)
         else:
-            explain_limit(charger, NO_ROOM_FOR_MINIMUM, law.refused_by[i])
+            explain_full(law, i, NO_ROOM_FOR_MINIMUM, law.refused_by[i])
     sum_grants(law)
 
 

@@ -42,7 +42,7 @@ cdef int32_t raise_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         return row.min_mA
     if now_ns - charger.on_since_ns < tuning.soft_start_ns:
         return waiting(charger, STARTS_SOFTLY)
-    if charger.is_below and now_ns - charger.below_since_ns < tuning.trim_ns:
+    if not is_due(law, charger, gap_mA, now_ns):
         return waiting(charger, CLOSE_ENOUGH)
     gap_mA = min(gap_mA, budget_mA(law, charger, now_ns)) // row.step_mA * row.step_mA
     if gap_mA == 0:
@@ -59,6 +59,15 @@ cdef void note_gap(
     elif not charger.is_below:
         charger.is_below = True
         charger.below_since_ns = now_ns
+
+
+cdef bint is_due(
+    law_t *law, charger_t *charger, int64_t gap_mA, int64_t now_ns
+) noexcept nogil:
+    """True when a gap is worth a raise: not within the deadband, or for long enough."""
+    if gap_mA >= law.site.tuning.deadband_mA:
+        return True
+    return charger.is_below and now_ns - charger.below_since_ns >= law.site.tuning.trim_ns
 
 
 cdef int32_t waiting(charger_t *charger, int32_t reason) noexcept nogil:

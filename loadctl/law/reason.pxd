@@ -1,6 +1,7 @@
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport charger_t
+from loadctl.law.tables cimport law_t
 
 cpdef enum Reason:
     UNKNOWN = 0
@@ -26,7 +27,17 @@ cpdef enum Reason:
     NOT_ACKNOWLEDGED = 20
     DOES_NOT_FOLLOW = 21
     STARVED = 22
+    WAITS_FOR_PLACE = 23
+    METER_SILENT = 24
+    TAKES_LESS = 25
+    DONE = 26
+    IS_OFFERED = 27
+    FULL_FROM_OUTSIDE = 40
+    NO_ROOM_FROM_OUTSIDE = 41
+    COOLS_DOWN = 50
 
 cdef void explain(charger_t *charger, int32_t reason) noexcept nogil
 cdef void explain_limit(charger_t *charger, int32_t reason, int32_t limit_i) noexcept nogil
-cdef void explain_share(charger_t *charger, int32_t limit_i) noexcept nogil
+cdef void explain_full(law_t *law, int32_t i, int32_t reason, int32_t limit_i) noexcept nogil
+cdef void explain_share(law_t *law, int32_t i, int32_t limit_i) noexcept nogil
+cdef void explain_wait(charger_t *charger, int32_t reason, int64_t wait_ns) noexcept nogil

@@ -18,6 +18,7 @@ from the border between the phases of a scan; time is always an argument.
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_PHASES, N_SAMPLES, charger_t
+from loadctl.law.phases cimport note_idle_phases, restore_phases
 from loadctl.law.tables cimport (
     CODE_BAD_FRAME, CODE_GOOD, CODE_NEVER, CODE_NO_ANSWER, CODE_NOT_SENT, CODE_REFUSED,
     charger_row_t, law_t,
@@ -64,6 +65,7 @@ cdef void sent(
     if before_mA == 0 and charger.setpoint_mA > 0:
         charger.on_since_ns = at_ns
     charger.is_unproven = charger.ceiling_mA > charger.setpoint_mA
+    charger.is_above = charger.is_above and charger.is_unproven
     if code == CODE_NO_ANSWER or code == CODE_BAD_FRAME:
         unanswered(law, i)
     update_reserve(law, i, at_ns)
@@ -73,6 +75,7 @@ cdef void unanswered(law_t *law, int32_t i) noexcept nogil:
     """From the first unanswered message on a box may be on its way to its fallback."""
     cdef charger_t *charger = &law.chargers[i]
     charger.is_silent = True
+    restore_phases(charger)
     raise_ceiling(charger, law.charger_rows[i].fallback_mA)
     charger.reserve_mA = max(charger.reserve_mA, charger.ceiling_mA)
 
@@ -109,6 +112,7 @@ cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) n
 cdef void disarmed(law_t *law, int32_t i) noexcept nogil:
     cdef charger_t *charger = &law.chargers[i]
     charger.is_armed = False
+    restore_phases(charger)
     raise_ceiling(charger, law.charger_rows[i].rated_mA)
 
 
@@ -124,6 +128,7 @@ cdef void sampled(
     cdef charger_t *charger = &law.chargers[i]
     cdef int32_t p, slot = (charger.sample_i + 1) % N_SAMPLES
     cdef int32_t highest_mA = 0
+    cdef int64_t before_ns = charger.sample_at_ns[charger.sample_i]
     charger.sample_i = slot
     charger.n_samples = min(charger.n_samples + 1, <int32_t>N_SAMPLES)
     charger.sample_at_ns[slot] = at_ns
@@ -131,10 +136,26 @@ cdef void sampled(
         charger.sample_mA[slot * N_PHASES + p] = draw_mA[p]
         charger.draw_mA[p] = draw_mA[p]
         highest_mA = max(highest_mA, draw_mA[p])
-    if charger.is_acknowledged and charger.is_unproven and at_ns > charger.acknowledged_at_ns:
-        note_above(charger, highest_mA)
-        judge_sample(law, i, highest_mA, at_ns)
+    note_idle_phases(law, i, at_ns, before_ns)
+    if charger.is_acknowledged and highest_mA <= charger.setpoint_mA + PILOT_TOLERANCE_mA:
+        charger.is_stubborn = False
+    if charger.is_acknowledged and at_ns > charger.acknowledged_at_ns:
+        if not charger.is_unproven:
+            doubt(charger, highest_mA, at_ns)
+        if charger.is_unproven:
+            note_above(charger, highest_mA)
+            judge_sample(law, i, highest_mA, at_ns)
     update_reserve(law, i, at_ns)
+
+
+cdef void doubt(charger_t *charger, int32_t highest_mA, int64_t at_ns) noexcept nogil:
+    """One that is seen above a proven setpoint: within the tolerance that is its habit and counts
+    until it is unplugged; beyond it the setpoint is unproven again, from now on."""
+    if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
+        raise_ceiling(charger, highest_mA)
+        charger.acknowledged_at_ns = at_ns
+    elif charger.setpoint_mA > 0:
+        charger.over_mA = max(charger.over_mA, highest_mA - charger.setpoint_mA)
 
 
 cdef void note_above(charger_t *charger, int32_t highest_mA) noexcept nogil:
@@ -156,7 +177,8 @@ cdef void judge_sample(
     if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
         charger.has_seen_above = True
         charger.is_overdue = (
-            charger.is_overdue or at_ns - charger.above_since_ns >= follow_ns(law, i)
+            charger.is_overdue or charger.is_stubborn
+            or at_ns - charger.above_since_ns >= follow_ns(law, i)
         )
     elif charger.has_seen_above and is_at(charger.setpoint_mA, highest_mA):
         prove(charger)
@@ -210,6 +232,8 @@ cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         charger.reserve_mA = 0
         return
     charger.reserve_mA = max(charger.setpoint_mA, charger.ceiling_mA)
+    if charger.reserve_mA > 0:
+        charger.reserve_mA += charger.over_mA
     if not charger.is_armed:
         charger.reserve_mA = max(charger.reserve_mA, row.rated_mA)
     if is_more_in_force(law, i):
@@ -218,6 +242,11 @@ cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         for p in range(N_PHASES):
             draw_between(law, i, now_ns - row.meter_lag_ns, now_ns, p, &low_mA, &high_mA)
             charger.reserve_mA = max(charger.reserve_mA, high_mA)
+
+
+cdef int32_t rise_mA(charger_t *charger, int32_t to_mA) noexcept nogil:
+    """By how much a reserve rises when its charger is raised to this setpoint."""
+    return max(0, to_mA + charger.over_mA - charger.reserve_mA)
 
 
 cdef bint is_more_in_force(law_t *law, int32_t i) noexcept nogil:

@@ -15,6 +15,10 @@ from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, follow_ns, raise_ceiling, u
 from loadctl.law.tables cimport charger_row_t, law_t
 
 
+# Its fallback has acted and it takes more all the same: what did not help helps seldom.
+cdef int64_t AGAIN_AFTER_ns = 600_000_000_000
+
+
 cdef void starve(law_t *law, int64_t now_ns) noexcept nogil:
     """End what has run long enough, then begin where there is cause."""
     cdef charger_t *charger
@@ -51,6 +55,8 @@ cdef bint must_starve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         return False
     if charger.is_silent or charger.is_starving:
         return False
+    if charger.is_stubborn and now_ns - charger.starve_until_ns < AGAIN_AFTER_ns:
+        return False
     if charger.is_refusing and now_ns - charger.refused_since_ns >= follow_ns(law, i):
         is_deaf = True
     return is_deaf and row.fallback_mA < taken_mA(law, i)
@@ -83,6 +89,7 @@ cdef void begin_box(law_t *law, int32_t box, int64_t now_ns) noexcept nogil:
         for p in range(N_PHASES):
             if charger.n_samples > 0:
                 raise_ceiling(charger, charger.draw_mA[p])
+        charger.is_stubborn = charger.is_overdue and row.has_measured_current
         unanswered(law, i)
         charger.is_starving = True
         charger.n_starves += 1

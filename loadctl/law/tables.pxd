@@ -19,6 +19,7 @@ cdef enum:
     NONE = -1               # no parent, no meter, no limit
     KIND_POWER = 3
     KIND_PAIRS = 4          # (L1, L2), (L1, L3), (L2, L1), (L2, L3), (L3, L1), (L3, L2)
+    KIND_CHARGERS = 10      # power of chargers alone: background does not count in it
     N_LOAD_KINDS = 4        # phases and power: the kinds that background counts in
 
 cdef enum Code:             # hw.wire.Code
@@ -46,8 +47,25 @@ ctypedef struct circuit_row_t:
     int32_t background_mA[3]    # declared worst case
     int32_t margin_mA
     int64_t power_limit_mA      # sum over the phases, at the site's voltage
+    int32_t has_power_limit
+    int32_t has_unbalance
+    int32_t counts_power        # it has one, or may have one from outside
+    int32_t takes_external      # limits from outside may lower its own
+    int32_t is_charger_power    # ... and power from outside is of chargers alone
+    int64_t guaranteed_mA       # what power from outside counts at least
+    int64_t loss_after_ns       # how long its source may be silent; 0: for ever
+    int32_t loss_has_current    # what counts without a command that is in force:
+    int32_t loss_has_power
+    int32_t loss_mA[3]
+    int64_t loss_power_mA
     int32_t unbalance_mA
     int32_t bounds_above        # its meter is no slower than those above
+    int32_t has_fuse
+    int32_t fuse_full_mA        # valid when has_fuse, as all of these: 100 % in the end
+    int32_t fuse_cools_at_mA    # what shares keep to while it has to cool
+    int32_t fuse_warns_fx       # heat above which it has to
+    int32_t fuse_cool_fx        # heat below which it has cooled
+    int64_t fuse_half_ms        # half of a difference is gone
 
 ctypedef struct member_t:
     int32_t limit_i
@@ -64,8 +82,11 @@ ctypedef struct charger_row_t:
     int32_t first_member
     int32_t n_members
     int32_t circuit
+    int32_t n_wired
+    int32_t wired[3]            # grid phase of terminals 1, 2, 3
     int32_t n_phases
-    int32_t phases[3]           # grid phase of terminals 1, 2, 3
+    int32_t phases[3]           # those of them that its car uses
+    int32_t without_phases      # unused_phases that phases and members were laid out for
     int32_t failsafe_mA         # on the step grid
     int32_t fallback_mA
     int32_t rated_mA
@@ -113,7 +134,7 @@ ctypedef struct law_t:
     int64_t *meter_lags_ns
     int32_t *meter_phases       # bit p: a charger below its circuit uses phase p
     int64_t voltage_mV
-    int32_t n_members
+    int32_t n_members           # with room for those that other used phases would bring
     member_t *members
     int32_t n_live
     int32_t *live               # the limits that any charger counts in
@@ -132,6 +153,8 @@ ctypedef struct law_t:
     int64_t *cap_low_mA         # what candidates may draw together, by the lowest background
     int64_t *cap_high_mA        # ... by the held background
     int64_t *used_mA            # minima held, reserves held, room left: by rule
+    int64_t *held_mA            # admit: minima that places are kept for
+    int64_t *base_mA            # admit: minima of higher tiers
     int64_t *late_mA            # takes sent that may still be followed
     int64_t *drawn_mA           # what is drawn within setpoints
     fill_t *fills
@@ -141,6 +164,7 @@ ctypedef struct law_t:
     # work: per circuit phase
     int64_t *draw_low_mA
     int64_t *draw_high_mA
+    int64_t *draw_able_mA       # what measured chargers can have drawn at the meter's value
     # work: per charger
     int64_t *x_fx               # share, in parts of a mA
     int64_t *keys               # what `stops` is sorted by
@@ -151,6 +175,10 @@ ctypedef struct law_t:
     int32_t *phase_of_share     # share: waiting, rising, frozen
     int32_t *most_mA            # its maximum, or what it is held to
     int32_t *is_in              # admitted, or asking, for the rule at work
+    int64_t *turn_since_ns      # turns: within a claim, the earlier goes first
+    int32_t *claim              # turns: Claim
+    int32_t *turn               # turns: chargers in the order that they are considered in
+    int32_t *passes_on          # admit: it is out because its turn is over and another's came
     int32_t *order
     int32_t *stops
     int32_t *spare              # for sorting

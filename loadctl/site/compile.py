@@ -11,10 +11,12 @@ import json
 from typing import Any, NamedTuple
 
 from hw.devices import DeviceMap
+from loadctl.site.enwg14a import guaranteed_W
 from loadctl.site.model import (
     BusTable,
     ChargerTable,
     CircuitTable,
+    ExternalTable,
     MeterTable,
     SiteTable,
     TuningTable,
@@ -69,18 +71,26 @@ def compile_site(
         MeterRow(name, bus_order.index(row.bus), row.model, row.address, maps[row.model].lag_ns)
         for name, row in meters.items()
     )
+    voltage_mV = thousandths_floor(site.voltage_V)
+    circuit_rows = [
+        circuit_row(name, circuits[name], circuit_order, meter_order) for name in circuit_order
+    ]
+    for circuit_i, name in enumerate(circuit_order):
+        if circuits[name].enwg14a:
+            power_W = guaranteed_W(circuit_i, circuit_rows, charger_rows, voltage_mV)
+            circuit_rows[circuit_i] = dataclasses.replace(
+                circuit_rows[circuit_i], guaranteed_W=power_W
+            )
     used_maps = {model: raw_maps[model] for model in sorted(maps)}
     return Tables(
         site=SiteRow(
             name=site.name,
             period_ns=period_ns,
             missed_limit=site.missed_limit,
-            voltage_mV=thousandths_floor(site.voltage_V),
+            voltage_mV=voltage_mV,
         ),
         buses=tuple(bus_row(name, row) for name, row in buses.items()),
-        circuits=tuple(
-            circuit_row(name, circuits[name], circuit_order, meter_order) for name in circuit_order
-        ),
+        circuits=tuple(circuit_rows),
         meters=meter_rows,
         chargers=charger_rows,
         tuning=tuning_row_of(tuning),
@@ -165,7 +175,7 @@ def bus_row(name: str, bus: BusTable) -> BusRow:
 def circuit_row(
     name: str, circuit: CircuitTable, circuit_order: list[str], meter_order: list[str]
 ) -> CircuitRow:
-    fuse = circuit.fuse
+    fuse, external = circuit.fuse, circuit.external or ExternalTable()
     limit_W = None if circuit.limit_kW is None else thousandths_floor(circuit.limit_kW)
     unbalance_mA = None if circuit.unbalance_A is None else mA_from_A_floor(circuit.unbalance_A)
     return CircuitRow(
@@ -181,6 +191,12 @@ def circuit_row(
         counts_export=circuit.counts_export,
         fuse_type=None if fuse is None else fuse.type,
         fuse_rated_mA=0 if fuse is None else mA_from_A_floor(fuse.rated_A),
+        takes_external=circuit.external is not None,
+        loss_mA=None
+        if external.at_loss_A is None
+        else _phases([mA_from_A_floor(loss_A) for loss_A in external.at_loss_A]),
+        loss_W=None if external.at_loss_kW is None else thousandths_floor(external.at_loss_kW),
+        loss_after_ns=None if external.timeout_s is None else ns_from_s(external.timeout_s),
     )
 
 

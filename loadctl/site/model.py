@@ -62,6 +62,14 @@ class FuseTable(Table):
     rated_A: Annotated[float, Field(ge=LEAST_LIMIT_A, le=MOST_A)]
 
 
+class ExternalTable(Table):
+    """What counts while no command from outside does: one of the first two at least."""
+
+    at_loss_A: ThreeLoadsA | None = None
+    at_loss_kW: Annotated[float, Field(ge=0, le=MOST_A)] | None = None
+    timeout_s: Annotated[float, Field(ge=1, le=86_400)] | None = None  # None: is never lost
+
+
 class CircuitTable(Table):
     parent: Name | None = None
     limit_A: ThreeLimitsA
@@ -73,6 +81,8 @@ class CircuitTable(Table):
     background_A: ThreeLoadsA
     margin_A: Annotated[float, Field(ge=0, le=MOST_A)] = 0
     counts_export: bool = False  # let what flows back to the grid make room for charging
+    external: ExternalTable | None = None  # limits from outside are taken, and lower its own
+    enwg14a: bool = False  # their kW are of the chargers alone, with a guaranteed minimum
 
 
 class MeterTable(Table):

@@ -185,11 +185,18 @@ def _in_words(
             continue
         text = _finding_text(item, model)
         if isinstance(path[-1], int):
-            if isinstance(item["input"], int | float) and isinstance(raw[str(path[0])], list):
+            if isinstance(item["input"], int | float) and isinstance(_at(raw, path[:-1]), list):
                 text = f"{PHASE_NAMES[path[-1] % N_PHASES]}: {text}"
             path = path[:-1]
         found.append((path, text))
     return found
+
+
+def _at(raw: object, path: Path) -> object:
+    """What stands there in the file, inside tables of tables."""
+    for part in path:
+        raw = raw[part] if isinstance(raw, dict) else None
+    return raw
 
 
 def _finding_text(item: ErrorDetails, model: type[BaseModel]) -> str:

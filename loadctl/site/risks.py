@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from hw.devices import FED_BY_ANY, FED_BY_READS, DeviceMap
 from loadctl.bound import takeover_bounds
+from loadctl.law.fuse import HOLDS_AND_OPERATES, MAGNETIC_FROM, fuse
 from loadctl.site.problems import number_text
 from loadctl.site.tree import Tree
 from loadctl.slots import REFRESH_PART
@@ -18,17 +19,6 @@ from loadctl.units import N_PHASES, PHASE_NAMES, A_from_mA, s_from_ns
 
 PILOT_TOLERANCE_mA = 600  # IEC 61851-1 table A.5: one percentage point of duty cycle
 WATCHDOG_PERIODS_MIN = 3  # fewer, and one lost message or a bus stall makes a box fall back
-
-# Conventional currents of a protective device, in thousandths of its rating: what it must carry for
-# the conventional time, and what must operate it within that time. gG: IEC 60269; B, C, D: IEC
-# 60898, with the least current at which the magnetic release may act at once. Not verified.
-HOLDS_AND_OPERATES = {"gG": (1250, 1600), "B": (1130, 1450), "C": (1130, 1450), "D": (1130, 1450)}
-MAGNETIC_FROM = {"B": 3000, "C": 5000, "D": 10_000}
-CONVENTIONAL_HOURS = {  # up to this rating in mA
-    "gG": ((63_000, 1), (160_000, 2), (400_000, 3)),
-    "MCB": ((63_000, 1),),
-}
-LONGEST_CONVENTIONAL_HOURS = {"gG": 4, "MCB": 2}
 
 
 def find_risks(tables: Tables, maps: Mapping[str, DeviceMap], tree: Tree) -> list[str]:
@@ -89,11 +79,7 @@ def fuse_text(circuit: CircuitRow, load_mA: int) -> str:
     """A current beside the curve of the circuit's protective device."""
     if circuit.fuse_type is None:
         return "no fuse is given to judge it by"
-    kind = "gG" if circuit.fuse_type == "gG" else "MCB"
-    hours = next(
-        (hours for most_mA, hours in CONVENTIONAL_HOURS[kind] if circuit.fuse_rated_mA <= most_mA),
-        LONGEST_CONVENTIONAL_HOURS[kind],
-    )
+    hours = fuse(circuit.fuse_type, circuit.fuse_rated_mA).conventional_h
     holds, operates = HOLDS_AND_OPERATES[circuit.fuse_type]
     share = load_mA * 1000 // circuit.fuse_rated_mA
     device = f"{circuit.fuse_type} {_A(circuit.fuse_rated_mA)}"

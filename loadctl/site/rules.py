@@ -147,6 +147,7 @@ def check_circuits(draft: Draft, problems: Problems) -> None:
         if circuit.counts_export and not _tells_direction(circuit.meter, draft):
             text = f'needs a meter that measures signed power; "{circuit.meter}" measures none'
             problems.add((*path, "counts_export"), text)
+        check_external(path, circuit, problems)
         if circuit.fuse is not None:
             for phase_name, limit_A in zip(PHASE_NAMES, circuit.limit_A, strict=True):
                 if limit_A > circuit.fuse.rated_A:
@@ -154,6 +155,36 @@ def check_circuits(draft: Draft, problems: Problems) -> None:
                     text = f"{phase_name}: {number_text(limit_A)} A is above {most}"
                     problems.add((*path, "limit_A"), text)
                     break
+
+
+def check_external(path: Path, circuit: CircuitTable, problems: Problems) -> None:
+    """What counts when nothing is heard from outside is chosen, and within the circuit's own."""
+    external = circuit.external
+    if external is None:
+        if circuit.enwg14a:
+            text = "true needs external = { at_loss_kW = ... }: what counts when nothing is heard"
+            problems.add((*path, "enwg14a"), text)
+        return
+    path = (*path, "external")
+    if external.at_loss_A is None and external.at_loss_kW is None:
+        text = "lacks at_loss_A or at_loss_kW: what counts when nothing is heard; 0 stops charging"
+        problems.add(path, text)
+    for phase_name, loss_A, limit_A in zip(
+        PHASE_NAMES, external.at_loss_A or [], circuit.limit_A, strict=False
+    ):
+        if loss_A > limit_A:
+            most = f"limit_A, {number_text(limit_A)} A"
+            text = f"{phase_name}: {number_text(loss_A)} A is above {most}"
+            problems.add((*path, "at_loss_A"), text)
+            break
+    if (
+        external.at_loss_kW is not None
+        and circuit.limit_kW is not None
+        and external.at_loss_kW > circuit.limit_kW
+    ):
+        most = f"limit_kW, {number_text(circuit.limit_kW)} kW"
+        text = f"{number_text(external.at_loss_kW)} kW is above {most}"
+        problems.add((*path, "at_loss_kW"), text)
 
 
 def check_meters(draft: Draft, problems: Problems) -> None:

@@ -99,17 +99,20 @@ def test_paused_session_whose_car_left_is_a_new_one() -> None:
     assert bench.charger(2)["was_paused"] == 0
 
 
-def test_running_session_keeps_its_place_for_min_on_against_equals() -> None:
+def test_running_sessions_keep_their_places_until_one_that_waits_is_due() -> None:
+    """b has charged for longer than c, so its turn is over first."""
     rows = [charger("a"), charger("b"), charger("c")]
-    bench = Bench(garage(13000, rows))
-    bench.states[0] = "A"
-    bench.settle_in(0, 60)
-    assert bench.setpoints_mA == [0, 6500, 6500]
-    bench.states[0] = "C"
+    bench = Bench(garage(13000, rows, rotate_ns=150 * NS_PER_S))
+    bench.states = ["A", "C", "A"]
+    bench.settle_in(0, 30)
+    bench.states = ["A", "C", "C"]
     bench.settle_in(0, 30)
     assert bench.setpoints_mA == [0, 6500, 6500]
-    bench.settle_in(0, 60)
-    assert bench.setpoints_mA == [6500, 6500, 0]
+    bench.states[0] = "C"
+    bench.settle_in(0, 145)
+    assert bench.setpoints_mA == [0, 6500, 6500]
+    bench.settle_in(0, 30)
+    assert bench.setpoints_mA == [6500, 0, 6500]
 
 
 def test_running_session_gives_way_to_a_higher_tier_at_once() -> None:

@@ -157,13 +157,13 @@ def test_stagger_runs_again_after_failsafe() -> None:
     rows = [charger(f"x{i}", rated_mA=16000) for i in range(4)]
     tables = site([circuit("main", 100000)], rows, **{**SLOW, "stagger_ns": 20 * NS_PER_S})
     bench = Bench(tables)
-    bench.run(60)
+    bench.settle_in(0, 60)
     assert bench.setpoints_mA == [16000] * 4
     bench.core.set_mode(FAILSAFE)
     bench.scan()
     assert bench.setpoints_mA == [6000] * 4
     bench.core.set_mode(RUN)
-    bench.run(11)
+    bench.settle_in(0, 11)
     assert bench.setpoints_mA == [16000, 16000, 16000, 6000]
     bench.run(5)
     assert bench.setpoints_mA == [16000] * 4

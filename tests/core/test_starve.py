@@ -87,7 +87,8 @@ def test_completed_starve_leaves_what_it_was_told_or_its_fallback() -> None:
     assert bench.charger(0)["reserve_mA"] == 13000  # told 13 A before: the most it may fall to
 
 
-def test_probe_ends_the_silence_and_it_is_starving_again_when_it_still_does_not_obey() -> None:
+def test_one_that_took_more_all_through_its_starve_is_counted_at_its_draw_at_once() -> None:
+    """Starving it again helps as little: that is tried after ten minutes."""
     bench = garage()
     deafen(bench)
     go_on(bench, FOLLOW_s + 1)
@@ -95,7 +96,12 @@ def test_probe_ends_the_silence_and_it_is_starving_again_when_it_still_does_not_
     go_on(bench, STARVE_s + 1)
     assert bench.charger(0)["is_silent"] == 0
     assert bench.charger(0)["setpoint_mA"] == 6000
-    go_on(bench, FOLLOW_s + 2)
+    go_on(bench, 1)
+    assert bench.charger(0)["is_overdue"] == 1
+    assert bench.charger(0)["reserve_mA"] == 16000
+    go_on(bench, 600 - FOLLOW_s)
+    assert bench.charger(0)["n_starves"] == 1
+    go_on(bench, FOLLOW_s)
     assert bench.core.starving() == [0]
     assert bench.charger(0)["n_starves"] == 2
 
@@ -243,5 +249,5 @@ def test_one_is_paused_beside_a_deaf_one_and_the_other_gets_what_is_left() -> No
         if not story or story[-1] != bench.setpoints_mA[:2]:
             story.append(bench.setpoints_mA[:2])
         assert k < 24 or 33000 + sum(bench.setpoints_mA[:2]) + own_mA <= 60000
-    assert story[:4] == [[9000, 9000], [9000, 0], [10500, 0], [13500, 0]]
+    assert story[:4] == [[9000, 9000], [9000, 0], [12000, 0], [13500, 0]]
     assert bench.setpoints_mA == [9000, 9000, 9000]

@@ -47,7 +47,8 @@ class Case:
         admitted = [i for i in reference.ranked(held) if self.are_in[i]]
         exact = reference.share(held, admitted, self.limits)
         rounded = reference.round_down(held, exact)
-        return reference.hand_out_crumbs(held, admitted, self.limits, rounded)
+        given_mA = reference.hand_out_crumbs(held, admitted, self.limits, rounded)
+        return [given_mA.get(i, 0) for i in range(len(held.chargers))]
 
 
 def random_case(seed: int, most_circuits: int = 8, most_chargers: int = 14) -> Case:

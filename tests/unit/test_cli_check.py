@@ -196,6 +196,38 @@ def test_check_warnings_are_wrapped_for_a_terminal_and_whole_in_a_file() -> None
     ]
 
 
+def test_check_says_the_figures_of_each_fuse(tmp_path: Path) -> None:
+    text = WITH_PORT.replace("background_A = 40", "background_A = 0")
+    fused = in_table(
+        "circuit.main",
+        ("limit_A = 100", 'limit_A = 100\nfuse = { type = "gG", rated_A = 100 }'),
+        text=text,
+    )
+    path = write_site(tmp_path, fused)
+    lines = CliRunner().invoke(cli, ["check", str(path)]).output.splitlines()
+    first = lines.index("Fuses (usual figures, not verified) and what is done when one is warm") + 1
+    assert lines[first : lines.index("", first)] == [
+        "  main: gG 100 A, holds 125 A, operates at 160 A within 2 h; model: 141.4 A for ever is"
+        " 100 %, time constant 1185 s; above 75 % nothing starts and shares keep to 95 A until 65 %"
+    ]
+    result = CliRunner().invoke(cli, ["check", str(path), "--json"])
+    assert json.loads(result.output)["fuses"] == {
+        "main": {
+            "holds_A": 125,
+            "operates_A": 160,
+            "conventional_h": 2,
+            "full_A": 141.4,
+            "time_constant_s": 1185,
+            "cools_at_A": 95,
+        }
+    }
+
+
+def test_check_without_a_fuse_says_nothing_of_fuses(tmp_path: Path) -> None:
+    path = write_site(tmp_path, WITH_PORT)
+    assert "Fuses" not in CliRunner().invoke(cli, ["check", str(path)]).output
+
+
 def box_lines(path: Path, *words: str) -> list[str]:
     """What check says about each box."""
     lines = CliRunner().invoke(cli, ["check", str(path), *words]).output.splitlines()

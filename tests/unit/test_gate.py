@@ -317,3 +317,65 @@ def is_below(tables: Tables, circuit_i: int, top_i: int) -> bool:
             return True
         circuit_i = tables.circuits[circuit_i].parent
     return False
+
+
+# limits from outside
+
+
+def outside(**circuit: Any) -> Tables:
+    return two_chargers(takes_external=True, loss_mA=(99_000,) * 3, **circuit)
+
+
+def test_gate_raise_above_a_current_from_outside_is_dropped() -> None:
+    gate = gate_at(outside(margin_mA=1_000), [6_000, 6_000], [(2_000, 2_000, 2_000)])
+    gate.limit(0, (32_000, 17_000, 32_000), None)
+    assert gate.allows(0, 8_100) is False
+    assert gate.allows(0, 8_000) is True
+    assert gate.allows(1, 6_100) is False
+
+
+def test_gate_current_from_outside_binds_only_who_uses_its_phase() -> None:
+    rows = [make_charger("a", phases=(0,)), make_charger("b", phases=(1,))]
+    main = make_circuit(limit_A=32, takes_external=True, loss_mA=(0, 0, 0))
+    gate = gate_at(make_tables(circuits=[main], chargers=rows), [0, 0], [NOTHING])
+    gate.limit(0, (0, 32_000, 0), None)
+    assert gate.allows(0, 6_000) is False
+    assert gate.allows(1, 6_000) is True
+
+
+def test_gate_power_from_outside_counts_the_background() -> None:
+    gate = gate_at(outside(), [6_000, 6_000], [(2_000, 2_000, 2_000)])
+    gate.limit(0, None, 11_040)  # 230 V * (3 * 6 + 3 * 8 + 3 * 2) A
+    assert gate.allows(0, 8_100) is False
+    assert gate.allows(0, 8_000) is True
+
+
+def test_gate_power_of_chargers_alone_leaves_the_background_out() -> None:
+    gate = gate_at(outside(guaranteed_W=0), [6_000, 6_000], [(2_000, 2_000, 2_000)])
+    gate.limit(0, None, 9_660)  # 230 V * 3 * (6 + 8) A
+    assert gate.allows(0, 8_100) is False
+    assert gate.allows(0, 8_000) is True
+    assert gate.allows(1, 6_100) is False
+
+
+def test_gate_before_the_first_word_from_outside_holds_what_counts_at_loss() -> None:
+    for loss in ({"loss_mA": (11_999,) * 3}, {"loss_mA": None, "loss_W": 8_279}):
+        tables = two_chargers(takes_external=True, **loss)
+        gate = gate_at(tables, [6_000, 0], [NOTHING])
+        assert gate.allows(1, 6_000) is False
+        gate.limit(0, None, None)
+        assert gate.allows(1, 6_000) is True
+
+
+def test_gate_limit_from_outside_raises_no_limit_of_the_circuit() -> None:
+    gate = gate_at(outside(), [16_000, 6_000], [(16_000, 0, 0)])
+    gate.limit(0, (99_000,) * 3, 99_000)
+    assert gate.allows(1, 6_100) is False
+
+
+def test_gate_zero_from_outside_drops_every_raise_and_lets_decreases_through() -> None:
+    for words in (((0, 0, 0), None), (None, 0)):
+        gate = gate_at(outside(), [8_000, 0], [NOTHING])
+        gate.limit(0, *words)
+        assert gate.allows(1, 6_000) is False
+        assert gate.allows(0, 6_000) is True

@@ -108,6 +108,63 @@ def test_status_circuit_says_its_alarm(tmp_path: Path) -> None:
     assert main["seen_background_A"] == [20.0, 22.5, 21.0]
 
 
+def test_status_circuit_says_how_warm_its_fuse_is(tmp_path: Path) -> None:
+    fused = sim_sites.metered_site(2, fuse_type="B", fuse_rated_mA=32_000)
+    rig = VirtualRig(fused, Scenario(), tmp_path)
+    rig.run_for(5 * S_ns)
+    main = status_at(rig)["circuits"]["main"]
+    assert 70 < main["fuse_percent"][0] < 75  # since the threshold that every start begins at
+    assert main["cooling"] is None
+    snapshot = rig.snapshot()
+    changes = {"is_cooling": [0, 1, 1], "heat_permille": [610, 781, 655], "is_held_back": 0}
+    snapshot["circuits"][0] |= changes
+    words = "L2 at 78.1 %, L3 at 65.5 % of what trips the fuse: no starts"
+    main = status_of(rig.tables, snapshot, 0)["circuits"]["main"]
+    assert main["fuse_percent"] == [61.0, 78.1, 65.5]
+    assert main["cooling"] == words
+    snapshot["circuits"][0]["is_held_back"] = 1
+    main = status_of(rig.tables, snapshot, 0)["circuits"]["main"]
+    assert main["cooling"] == f"{words}, shares keep to 30.4 A"
+
+
+def test_status_circuit_without_a_fuse_has_no_heat(tmp_path: Path) -> None:
+    main = status_at(rig_at(tmp_path, 5 * S_ns))["circuits"]["main"]
+    assert (main["fuse_percent"], main["cooling"]) == (None, None)
+
+
+def test_warm_fuse_is_an_event_by_phase_and_so_is_its_cooling(tmp_path: Path) -> None:
+    fused = sim_sites.metered_site(1, fuse_type="B", fuse_rated_mA=32_000)
+    rig = VirtualRig(fused, Scenario(), tmp_path)
+    rig.run_for(2 * S_ns)
+    for phases in ([(0, 0), (0, 2)], [(0, 2)], []):
+        rig.field.core = Cooling(rig.core, phases)  # type: ignore[assignment]
+        rig.pass_one()
+        rig.pass_one()
+    found = [(e["kind"], e["who"], e["first"]) for e in rig.snapshot()["events"]]
+    assert [event for event in found if event[0] >= Event.FUSE_WARM] == [
+        (Event.FUSE_WARM, 0, 0),
+        (Event.FUSE_WARM, 0, 2),
+        (Event.FUSE_COOLED, 0, 0),
+        (Event.FUSE_COOLED, 0, 2),
+    ]
+    texts = [event["text"] for event in status_at(rig)["events"]]
+    assert "the fuse of main L3 is too warm: less is shared, nothing starts" in texts
+    assert "the fuse of main L3 has cooled" in texts
+
+
+class Cooling:
+    """The real core, with these phases as those that have to cool."""
+
+    def __init__(self, core: Any, phases: list[tuple[int, int]]) -> None:
+        self.core, self.phases = core, phases
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.core, name)
+
+    def cooling(self) -> list[tuple[int, int]]:
+        return self.phases
+
+
 def test_status_meter_says_its_quality_in_a_word(tmp_path: Path) -> None:
     rig = rig_at(tmp_path, 5 * S_ns)
     assert status_at(rig)["meters"]["grid"]["quality"] == "good"

@@ -213,6 +213,14 @@ def test_alarm_of_a_circuit_stands_before_everything_else(width: int) -> None:
     assert len(lines) == 24 or width == 120
 
 
+def test_fuse_that_has_to_cool_is_named_below_alarms() -> None:
+    found = screens.status()
+    assert [line for line in drawn(found) if "WARM" in line] == []
+    words = "L2 at 78.1 % of what trips the fuse: no starts, shares keep to 30 A"
+    found["circuits"]["main"] |= {"cooling": words, "alarm": "background"}
+    assert drawn(found)[1:3] == [" ALARM main: background", f" WARM main {words}"]
+
+
 def test_bus_with_silent_chargers_counts_them() -> None:
     found = screens.status(buses={"garage": screens.bus(silent_chargers=2)})
     assert " bus garage  open, 36 % busy, 2 silent" in drawn(found)
@@ -244,7 +252,7 @@ def test_bar_is_building_then_chargers_and_red_where_too_much_could_flow(
 
 
 def test_bar_of_a_phase_without_supply_says_so() -> None:
-    assert bar(screens.circuit(limit_A=0.0), 0, 12, Glyphs()).plain == "no supply   "
+    assert bar(screens.circuit(limit_A=0.0), 0, 12, Glyphs()).plain == "0 A allowed "
 
 
 def test_screen_in_ascii_has_no_other_character() -> None:

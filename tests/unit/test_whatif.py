@@ -181,6 +181,11 @@ MISTAKES = [
         "[charger.bay1]\nsetpoint_mA = 10\n",
         "2: charger.bay1.setpoint_mA: no such key; the nearest is setpoint_A, in amps",
     ),
+    (
+        "[circuit.main]\nlimit_A = 10\n",
+        "1: circuit.main: the site file gives it no external table: it takes no limit from outside",
+    ),
+    ("[circuit.main]\nlimit_kW = -1\n", "2: circuit.main.limit_kW: -1 kW is below 0 kW"),
     ("charger = 3\n", "1: charger: 3 is no table; write [charger.NAME]"),
     ("[charger]\nbay1 = 3\n", "2: charger.bay1: 3 is no table; write it as [charger.NAME]"),
 ]
@@ -232,3 +237,45 @@ setpoint_A = 16
 def test_whatif_charger_with_a_fault_says_so(tmp_path: Path) -> None:
     snapshot = IDLE_METER + '[charger.bay1]\nstate = "F"\n'
     assert answer(tmp_path, snapshot)["chargers"]["bay1"]["reason"] == "charger reports a fault"
+
+
+OUTSIDE = changed(
+    ("limit_A = 63", "limit_A = 63\nexternal = { at_loss_A = 0 }"),
+)
+BOTH = IDLE_METER + '[charger.bay1]\nstate = "C"\n[charger.bay2]\nstate = "C"\n'
+
+
+def test_whatif_limit_from_outside_bounds_and_is_named(tmp_path: Path) -> None:
+    snapshot = BOTH + "[circuit.garage]\nlimit_A = 25.0009\n"
+    found = answer(tmp_path, snapshot, OUTSIDE)
+    assert found["circuits"]["garage"]["limit_A"] == [25.0, 25.0, 25.0]
+    assert found["chargers"]["bay2"] == {
+        "grant_A": 10.0,
+        "reason": "garage L2 full (external limit)",
+        "binding": "garage L2",
+    }
+
+
+def test_whatif_zero_from_outside_stops_everyone(tmp_path: Path) -> None:
+    found = answer(tmp_path, BOTH + "[circuit.garage]\nlimit_kW = 0\n", OUTSIDE)["chargers"]
+    assert found["bay1"] == {
+        "grant_A": 0.0,
+        "reason": "garage kW has no room for its minimum (external limit)",
+        "binding": "garage kW",
+    }
+
+
+def test_whatif_circuit_that_is_not_named_has_lost_its_source(tmp_path: Path) -> None:
+    assert grants_A(tmp_path, BOTH, OUTSIDE) == {"bay1": 0.0, "bay2": 0.0}
+
+
+def test_whatif_empty_table_is_no_limit_from_outside(tmp_path: Path) -> None:
+    assert grants_A(tmp_path, BOTH + "[circuit.garage]\n", OUTSIDE) == {"bay1": 16.0, "bay2": 32.0}
+
+
+def test_whatif_guaranteed_minimum_is_left_to_the_chargers(tmp_path: Path) -> None:
+    """7.56 kW are 32.8 A over the phases: 3 x 8.2 A leave 8.2 A on one."""
+    site = changed(("at_loss_A = 0 }", "at_loss_A = 63 }\nenwg14a = true"), text=OUTSIDE)
+    found = answer(tmp_path, BOTH + "[circuit.garage]\nlimit_kW = 0\n", site)["chargers"]
+    assert [found["bay1"]["grant_A"], found["bay2"]["grant_A"]] == [8.2, 8.2]
+    assert found["bay1"]["reason"] == "garage charger kW full (external limit)"

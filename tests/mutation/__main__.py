@@ -131,7 +131,8 @@ def try_out(
     run(plan)
     store.save()
     if plan.broken:
-        raise SystemExit("mutation: fails without a mutant: " + ", ".join(plan.broken))
+        name, why = next(iter(plan.broken.items()))
+        raise SystemExit(f"{why}\nmutation: {len(plan.broken)} tests fail unchanged, first {name}")
     say(f"{len(todo)} mutants tried in {time.monotonic() - begin_s:.0f} s")
     return plan.outcomes
 

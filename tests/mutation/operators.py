@@ -109,6 +109,8 @@ class Rewriter:
 
     def text(self, node: ast.expr) -> str:
         """The guarded text of an expression."""
+        if isinstance(node, ast.BoolOp) and not self.place.is_c:
+            return self._either(node)
         if isinstance(node, (ast.Compare, ast.BoolOp)) or _is_not(node):
             return self.condition(node, True, True)
         if isinstance(node, ast.Constant):
@@ -175,6 +177,13 @@ class Rewriter:
             skipped[operands[k]] = -by if k == 0 else 0
             skipped[operands[k + 1]] = by
         return {part: by for part, by in skipped.items() if isinstance(part, ast.Constant) and by}
+
+    def _either(self, node: ast.BoolOp) -> str:
+        """`a or b` of Python, which is one of its operands: the first or the last alone."""
+        text = self.with_children(node)
+        for operand in (node.values[0], node.values[-1]):
+            text = self._plain(node, text, self.source(operand))
+        return text
 
     def _constant(self, node: ast.Constant, same: int = 0) -> str:
         value, text = node.value, self.source(node)

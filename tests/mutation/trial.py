@@ -70,7 +70,9 @@ class Plan:
     noted: Callable[[int, Outcome], None]  # told of each outcome
     recorded: dict[str, Recorded] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)  # tests that fail without a mutant
+    broken: dict[str, str] = field(
+        default_factory=dict
+    )  # tests that fail without a mutant, and why
 
 
 def run(plan: Plan) -> None:
@@ -127,10 +129,10 @@ class _Children:
         if todo:
             plan.say(f"recording {len(todo)} of {len(self.items)} tests")
         for name, text, _ in self._each(todo, self._record_one):
-            if not text:
-                plan.broken.append(name)
+            answer = json.loads(text or '{"failure": "it ended without a word"}')
+            if "failure" in answer:
+                plan.broken[name] = answer["failure"]
                 continue
-            answer = json.loads(text)
             marks = bytes.fromhex(answer["marks"])
             plan.recorded[name] = Recorded(
                 answer["cpu_s"], frozenset(n for n, is_noted in enumerate(marks) if is_noted)
@@ -139,10 +141,13 @@ class _Children:
     def _record_one(self, name: str, out: int) -> None:
         self._choose(0)
         begin_s = time.process_time()
-        if self._passes(name, WALL_LIMIT_s):
-            cpu_s = time.process_time() - begin_s
-            marks = self.board.noted()[: self.plan.n_marks + 1].hex()
-            _write(out, json.dumps({"cpu_s": cpu_s, "marks": marks}))
+        failure = self._failure(name, WALL_LIMIT_s)
+        if failure is not None:
+            _write(out, json.dumps({"failure": failure[-2000:]}))
+            return
+        cpu_s = time.process_time() - begin_s
+        marks = self.board.noted()[: self.plan.n_marks + 1].hex()
+        _write(out, json.dumps({"cpu_s": cpu_s, "marks": marks}))
 
     def try_all(self) -> None:
         plan = self.plan
@@ -165,7 +170,8 @@ class _Children:
             self._choose(mutant.number)
             for name in names:
                 _write(out, f"{name}\n")
-                if not self._passes(name, max(LEAST_LIMIT_s, LONGER * plan.recorded[name].cpu_s)):
+                limit_s = max(LEAST_LIMIT_s, LONGER * plan.recorded[name].cpu_s)
+                if self._failure(name, limit_s) is not None:
                     return
             _write(out, "\n")
 
@@ -183,11 +189,12 @@ class _Children:
             module.work_out_constants()
         self.board.clear()
 
-    def _passes(self, name: str, limit_s: float) -> bool:
+    def _failure(self, name: str, limit_s: float) -> str | None:
+        """What a test says when it fails."""
         signal.setitimer(signal.ITIMER_VIRTUAL, limit_s)
         signal.setitimer(signal.ITIMER_REAL, WALL_LIMIT_s)
         reports = runtestprotocol(self.items[name], nextitem=None, log=False)
-        return not any(report.failed for report in reports)
+        return next((report.longreprtext for report in reports if report.failed), None)
 
     def _each(
         self, jobs: Sequence[T], work: Callable[[T, int], None]

@@ -122,6 +122,10 @@ def test_text_of_errors_steps_of_ranges_and_what_a_pointer_shows_are_left_alone(
     ]
 
 
+def test_or_of_python_is_one_of_its_operands() -> None:
+    assert changes("return a.x or ()", "def f(a):\n") == ["pass", "return a.x", "return ()"]
+
+
 def test_return_of_zero_within_a_loop_is_left_out_too() -> None:
     assert "pass" in changes("for a in range(b):\n    if a > b:\n        b = a\n    return 0")
 

@@ -1,0 +1,366 @@
+"""Draws at their edges: what samples prove of the moment that a meter value is from.
+
+A meter above reads 20 A, so the lowest background is 20 A less the most that can be drawn below it,
+and the rigorous one 20 A less the least.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.core_sites import GOOD, NS_PER_S, charger, circuit, meter, site
+from tests.support.still import NOW_ns, Still
+
+MS = 1_000_000
+LOAD_mA = 20_000
+
+
+def set_fields(row: Any, **values: Any) -> None:
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            getattr(row, name)[:] = value
+        else:
+            setattr(row, name, value)
+
+
+def metered(lag_ns: int = 0, main: dict[str, Any] | None = None, **row: Any) -> Still:
+    values = {"is_dynamic": True, "meter": 0, "background_mA": 9000, **(main or {})}
+    rows = [charger("a", **row)]
+    return Still(site([circuit("main", 90_000, **values)], rows, [meter("m", lag_ns)]))
+
+
+def sample(row: Any, samples: list[tuple[int, int]], p: int = 0, at: int = 6) -> None:
+    """Samples (age in ns, draw on phase p), newest first, into the ring from slot `at` down."""
+    row.sample_i, row.n_samples = at, len(samples)
+    row.draw_mA[:] = [0] * 3
+    row.draw_mA[p] = samples[0][1]
+    for k in range(8):
+        row.sample_at_ns[k] = 1
+        row.sample_mA[3 * k : 3 * k + 3] = [88_000] * 3
+    for k, (age_ns, draw_mA) in enumerate(samples):
+        slot = (at - k) % 8
+        row.sample_at_ns[slot] = NOW_ns - age_ns
+        row.sample_mA[3 * slot : 3 * slot + 3] = [draw_mA * (q == p) for q in range(3)]
+
+
+def bounds(held: Still, p: int = 0, c: int = 0) -> tuple[int, int]:
+    """Least and most that is taken to be drawn below circuit c."""
+    main = held.circuits[c]
+    return LOAD_mA - main.background_rigorous_mA[p], LOAD_mA - main.background_low_mA[p]
+
+
+OLD = (NS_PER_S, 9000)
+
+
+@pytest.mark.parametrize("p", range(3))
+@pytest.mark.parametrize(
+    ("lag_ns", "samples", "expected"),
+    [
+        # One sample before the value and the exchanges that it may stem from, one after.
+        (0, [(0, 7000), (200 * MS, 6000), OLD], (6000, 7000)),
+        (0, [(0, 7000), (200 * MS - 1, 6000), OLD], (6000, 9000)),
+        (0, [(0, 6000), (200 * MS - 1, 7000), (NS_PER_S, 5000)], (5000, 7000)),
+        (0, [(-1, 7000), (100 * MS, 6500), (200 * MS, 6000), OLD], (6000, 7000)),
+        # None after: anything between nothing and the reserve.
+        (0, [(1, 7000), (200 * MS, 6000), OLD], (0, 10_000)),
+        # None before.
+        (0, [(0, 7000), (200 * MS - 1, 6000)], (0, 10_000)),
+        (0, [(0, 7000)], (0, 10_000)),
+        # A meter that lags by a second.
+        (NS_PER_S, [(0, 7000), (1200 * MS, 6000), (1300 * MS, 9000)], (6000, 7000)),
+        (NS_PER_S, [(0, 7000), (1200 * MS - 1, 6000), (1300 * MS, 9000)], (6000, 9000)),
+    ],
+)
+def test_draws_around_the_value_of_a_meter(
+    lag_ns: int, samples: list[tuple[int, int]], expected: tuple[int, int], p: int
+) -> None:
+    held = metered(lag_ns)
+    a = held.set(0, 10_000)
+    sample(a, samples, p)
+    a.ceiling_mA = 10_000
+    held.read(0, LOAD_mA)
+    held.step()
+    assert bounds(held, p) == expected
+    if expected != (0, 10_000):
+        assert bounds(held, (p + 1) % 3) == (0, 0)
+        assert held.circuits[0].background_mA[p] == LOAD_mA - samples[0][1]
+
+
+FRESH = [(0, 7000), (200 * MS, 6000)]
+
+
+@pytest.mark.parametrize(
+    ("row", "state", "expected"),
+    [
+        ({}, {}, (6000, 7000)),
+        ({}, {"is_silent": True}, (0, 10_000)),
+        ({}, {"n_samples": 0}, (0, 10_000)),
+        ({"has_measured_current": False}, {}, (0, 10_000)),
+        ({"is_isolated": True}, {}, (6000, 7000)),
+        # On a phase that it does not use it may take nothing that is not seen.
+        ({"phases": (1, 2)}, {}, (6000, 7000)),
+        ({"phases": (1, 2)}, {"n_samples": 0}, (0, 0)),
+        ({"phases": (1, 2)}, {"is_silent": True}, (0, 0)),
+        ({"phases": (1, 2)}, {"n_samples": 1}, (0, 0)),
+        ({"phases": (2, 0)}, {"n_samples": 1}, (0, 10_000)),
+    ],
+)
+def test_whose_draw_is_known(
+    row: dict[str, Any], state: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    held = metered(**row)
+    a = held.set(0, 10_000)
+    sample(a, FRESH)
+    set_fields(a, **{"ceiling_mA": 10_000, **state})
+    held.read(0, LOAD_mA)
+    held.step()
+    assert bounds(held) == expected
+
+
+def test_confirm_judges_by_samples_that_came_since_the_step() -> None:
+    held = metered()
+    a = held.set(0, 10_000)
+    sample(a, [(NS_PER_S, 6000)])
+    held.read(0, LOAD_mA)
+    held.step()
+    assert bounds(held) == (0, 10_000)
+    held.core.charger_status(0, GOOD, "C", (7000, 0, 0), None, NOW_ns)
+    held.confirm()
+    main = held.circuits[0]
+    assert list(main.background_rigorous_mA) == [14_000, LOAD_mA, LOAD_mA]
+    assert main.background_low_mA[0] == 10_000
+
+
+def test_confirm_leaves_circuits_alone_whose_meter_was_not_read() -> None:
+    held = metered()
+    held.set(0, 10_000)
+    held.read(0, LOAD_mA)
+    held.step(NOW_ns - 1)
+    held.step()
+    held.circuits[0].background_rigorous_mA[:] = [5, 6, 7]
+    held.confirm()
+    assert list(held.circuits[0].background_rigorous_mA) == [5, 6, 7]
+
+
+# Two meters above a charger: the time that either value may stem from has to be covered.
+@pytest.mark.parametrize(
+    ("main_ago_ns", "sub_ago_ns", "lags_s", "newest_ns", "oldest_ns"),
+    [
+        (0, 100 * MS, (0, 0), 0, 300 * MS),
+        (100 * MS, 0, (0, 0), 0, 300 * MS),
+        (0, 0, (1, 0), 0, 1200 * MS),
+        (0, 0, (0, 1), 0, 1200 * MS),
+    ],
+)
+def test_draws_around_the_values_of_two_meters(
+    main_ago_ns: int, sub_ago_ns: int, lags_s: tuple[int, int], newest_ns: int, oldest_ns: int
+) -> None:
+    metered_by = [{"is_dynamic": True, "meter": m, "background_mA": 9000} for m in range(2)]
+    circuits = [
+        circuit("main", 90_000, **metered_by[0]), circuit("sub", 90_000, 0, **metered_by[1]),
+    ]  # fmt: skip
+    meters = [meter(f"m{k}", lag_s * NS_PER_S) for k, lag_s in enumerate(lags_s)]
+    for late_ns, early_ns, is_covered in ((0, 0, True), (1, 0, False), (0, 1, False)):
+        held = Still(site(circuits, [charger("a", 1)], meters))
+        a = held.set(0, 10_000)
+        sample(a, [(newest_ns + late_ns, 7000), (oldest_ns - early_ns, 6000)])
+        a.ceiling_mA = 10_000
+        held.read(0, LOAD_mA, NOW_ns - main_ago_ns)
+        held.read(1, LOAD_mA, NOW_ns - sub_ago_ns)
+        held.step()
+        assert bounds(held, c=1) == ((6000, 7000) if is_covered else (0, 10_000))
+
+
+# Known draws: what shares and lasting backgrounds are judged by.
+@pytest.mark.parametrize(
+    ("age_ns", "state", "background_mA"),
+    [
+        # For the time that peaks are held, 10 s, the last sample says what is drawn at least.
+        (10 * NS_PER_S, {}, 13_000),
+        (10 * NS_PER_S + 1, {}, 20_000),
+        (NS_PER_S, {"n_samples": 0}, 20_000),
+        # Of one that is silent the last one for ever, as far as it is reserved.
+        (60 * NS_PER_S, {"is_silent": True}, 13_000),
+        (60 * NS_PER_S, {"is_silent": True, "draw_mA": (11_000, 0, 0)}, 10_000),
+    ],
+)
+def test_known_draws_are_no_background(
+    age_ns: int, state: dict[str, Any], background_mA: int
+) -> None:
+    held = metered(fallback_mA=6000)
+    a = held.set(0, 10_000)
+    sample(a, [(age_ns, 7000)])
+    set_fields(a, **{"ceiling_mA": 10_000, **state})
+    held.read(0, LOAD_mA)
+    held.step()
+    assert held.circuits[0].background_mA[0] == background_mA
+
+
+def test_draw_that_is_not_measured_is_background() -> None:
+    held = metered(has_measured_current=False)
+    a = held.set(0, 10_000)
+    for is_silent in (False, True):
+        a.is_silent = is_silent
+        held.read(0, LOAD_mA)
+        held.step()
+        assert list(held.circuits[0].background_mA) == [LOAD_mA] * 3
+
+
+@pytest.mark.parametrize(("age_ns", "low_mA"), [(3 * NS_PER_S, 13_000), (3 * NS_PER_S + 1, 10_000)])
+def test_lasting_background_is_judged_by_samples_that_are_not_stale(
+    age_ns: int, low_mA: int
+) -> None:
+    held = metered()
+    a = held.set(0, 10_000)
+    sample(a, [(age_ns, 7000)])
+    a.ceiling_mA = 10_000
+    main = held.circuits[0]
+    set_fields(main, n_dips=6, dip_at_ns=NOW_ns, source=1)
+    main.dip_mA[:] = [13_000] * 18
+    held.read(0, LOAD_mA)
+    held.step()
+    assert main.background_low_mA[0] == low_mA
+
+
+# A sub-circuit with a meter of its own bounds what is drawn below it, for the circuit above.
+def nested(
+    now_mA: Any, before_mA: Any, lags_s: tuple[int, int] = (0, 0), is_read: bool = True, **sub: Any
+) -> Still:
+    circuits = [
+        circuit("main", 90_000, is_dynamic=True, meter=0, background_mA=9000),
+        circuit("sub", 90_000, 0, meter=1, **{"background_mA": 2000, **sub}),
+    ]
+    meters = [meter(f"m{k}", lag_s * NS_PER_S) for k, lag_s in enumerate(lags_s)]
+    held = Still(site(circuits, [charger("a", 1)], meters))
+    held.set(0, 10_000)
+    sample(held.chargers[0], [(NS_PER_S, 6000)])  # says nothing of now
+    held.chargers[0].ceiling_mA = 10_000
+    held.read(0, LOAD_mA)
+    if before_mA is not None:
+        held.core.meter_read(1, GOOD, three(before_mA), signs(before_mA), None, NOW_ns - 1)
+    held.core.meter_read(1, GOOD, three(now_mA), signs(now_mA), None, NOW_ns)
+    if not is_read:
+        held.step(NOW_ns - 1)
+        held.read(0, LOAD_mA + 1)
+    held.step()
+    return held
+
+
+def three(value_mA: int) -> tuple[int, int, int]:
+    return (abs(value_mA),) * 3
+
+
+def signs(value_mA: int) -> tuple[int, int, int]:
+    return (1 if value_mA >= 0 else -1,) * 3
+
+
+@pytest.mark.parametrize(
+    ("now_mA", "before_mA", "sub", "expected"),
+    [
+        # At least the lower of two readings beyond the declared background, at most the higher.
+        (7000, 8000, {}, (5000, 8000)),
+        (8000, 7000, {}, (5000, 8000)),
+        (9000, 9000, {}, (7000, 9000)),
+        (1500, 1500, {}, (0, 1500)),
+        (7000, 8000, {"background_mA": 0}, (7000, 8000)),
+        # Never more than the reserves, nor at least more than at most.
+        (20_000, 20_000, {}, (10_000, 10_000)),
+        # One reading alone may stem from before or after.
+        (7000, None, {}, (0, 10_000)),
+        # What exports hides what is drawn.
+        (-1, 8000, {}, (0, 10_000)),
+        (8000, -1, {}, (0, 10_000)),
+        (0, 8000, {}, (0, 8000)),
+        (8000, 0, {}, (0, 8000)),
+    ],
+)
+def test_meter_of_a_sub_circuit_bounds_the_draws_below_it(
+    now_mA: int, before_mA: int | None, sub: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    held = nested(now_mA, before_mA, **sub)
+    for p in range(3):
+        assert bounds(held, p) == expected
+
+
+@pytest.mark.parametrize(
+    ("lags_s", "expected"),
+    [((1, 1), (5000, 8000)), ((2, 1), (5000, 8000)), ((1, 2), (5000, 10_000))],
+)
+def test_meter_that_is_slower_than_one_above_bounds_from_below_only(
+    lags_s: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert bounds(nested(7000, 8000, lags_s)) == expected
+
+
+def test_meter_of_a_sub_circuit_that_was_not_read_bounds_nothing() -> None:
+    held = nested(7000, 8000, is_read=False)
+    assert bounds(held) == (-1, 9999)
+
+
+def test_sub_circuits_add_up_to_the_root() -> None:
+    circuits = [
+        circuit("main", 90_000, is_dynamic=True, meter=0, background_mA=9000),
+        circuit("left", 90_000, 0),
+        circuit("leaf", 90_000, 1),
+        circuit("right", 90_000, 0),
+    ]
+    rows = [charger(f"x{c}", c, phases=(c % 3,)) for c in range(4)]
+    held = Still(site(circuits, [*rows, charger("y", 2, phases=(0,))], [meter("m")]))
+    for i, (draw_mA, p) in enumerate(((1000, 0), (2000, 1), (3000, 2), (1500, 0), (600, 0))):
+        held.set(i, 10_000)
+        sample(held.chargers[i], [(0, draw_mA), (200 * MS, draw_mA - 100)], p)
+        held.chargers[i].ceiling_mA = 10_000
+    held.read(0, LOAD_mA)
+    held.step()
+    assert bounds(held, 0) == (2800, 3100)
+    assert bounds(held, 1) == (1900, 2000)
+    assert bounds(held, 2) == (2900, 3000)
+
+
+# At rest: the newest sample, whatever its age.
+@pytest.mark.parametrize(
+    ("row", "state", "drawn_mA"),
+    [
+        ({}, {}, 7000),
+        ({}, {"is_silent": True}, 7000),
+        ({}, {"n_samples": 0}, 0),
+        ({"has_measured_current": False}, {}, 0),
+    ],
+)
+def test_draws_at_rest(row: dict[str, Any], state: dict[str, Any], drawn_mA: int) -> None:
+    held = metered(**row)
+    a = held.set(0, 10_000)
+    sample(a, [(90_000 * NS_PER_S, 7000)])
+    set_fields(a, **{"ceiling_mA": 10_000, **state})
+    held.read(0, LOAD_mA)
+    held.site.scan_i += 1  # read, but not in this scan
+    held.core.settle([True])
+    main = held.circuits[0]
+    assert list(main.background_mA) == [LOAD_mA - drawn_mA, LOAD_mA, LOAD_mA]
+    assert list(main.background_low_mA) == list(main.background_mA)
+    assert list(main.headroom_mA) == [90_000 - mA for mA in main.background_mA]
+
+
+@pytest.mark.parametrize(("load_mA", "drawn_mA"), [(11_000, 9000), (8000, 7000), (30_000, 10_000)])
+def test_meter_of_a_sub_circuit_bounds_draws_at_rest_from_below(
+    load_mA: int, drawn_mA: int
+) -> None:
+    """A car that is not measured draws at least what the sub-circuit takes beyond its own 2 A."""
+    circuits = [
+        circuit("main", 90_000, is_dynamic=True, meter=0, background_mA=9000),
+        circuit("sub", 90_000, 0, meter=1, background_mA=2000),
+    ]
+    rows = [charger("a", 1, phases=(0,), has_measured_current=False), charger("b", 1, phases=(0,))]
+    held = Still(site(circuits, rows, [meter("m"), meter("n")]))
+    held.set(0, 3000)
+    held.set(1, 7000)
+    sample(held.chargers[1], [(90_000 * NS_PER_S, 7000)])
+    for row in held.chargers:
+        row.ceiling_mA = row.setpoint_mA
+    held.read(0, LOAD_mA)
+    held.read(1, load_mA)
+    held.site.scan_i += 1
+    held.core.settle([True, True])
+    assert held.circuits[0].background_mA[0] == LOAD_mA - drawn_mA

@@ -19,7 +19,7 @@ from loadctl.law.tables cimport (
 )
 
 
-cdef int64_t OPEN_mA = 137_438_953_472  # above all chargers together; times 2^24 it fits 64 bits
+cdef int64_t OPEN_mA = 137_438_953_472  # above all chargers together
 
 
 cdef void clear(law_t *law, int64_t *sums_mA) noexcept nogil:

@@ -137,7 +137,7 @@ def test_they_take_turns_in_the_order_of_asking(seed: int) -> None:
 def mixed(seed: int) -> tuple[CarLoop, Service]:
     """Any static tree and mix of minima and phases, one tier, all cars asking from early on."""
     rng = random.Random(f"mixed {seed}")
-    tables = one_tier(random_site(rng, 5, 8))
+    tables = scarce_site(rng)
     n = len(tables.chargers)
     loop = CarLoop(tables, rng, [PROMPT] * n, period_ns=SCAN_ns)
     loop.run(60)
@@ -146,6 +146,16 @@ def mixed(seed: int) -> tuple[CarLoop, Service]:
     service = Service(loop)
     service.run((n + 3) * ROTATE_s)
     return loop, service
+
+
+def scarce_site(rng: random.Random) -> Tables:
+    """The next random tree where not everyone fits who would fit alone."""
+    while True:
+        tables = one_tier(random_site(rng, 5, 8))
+        able = [i for i in range(len(tables.chargers)) if fits_alone(tables, i)]
+        wants = [i in able for i in range(len(tables.chargers))]
+        if len(reference.admit(tables, wants, reference.limits_of(tables))) < len(able):
+            return tables
 
 
 def one_tier(tables: Tables) -> Tables:

@@ -2,6 +2,7 @@
 
 `LOADCTL_BUILD` chooses the build: `release` (default), `debug` (bounds checks, UBSan) or `trace`
 (line tracing, for coverage). It changes how the code is compiled, never what it does.
+`LOADCTL_BENCH` builds the module by which benchmarks and tests call the kernel past its border.
 """
 
 import os
@@ -39,6 +40,10 @@ elif BUILD == "trace":
 else:
     raise SystemExit(f"LOADCTL_BUILD: {BUILD!r} is none of release, debug, trace")
 
+sources = sorted(Path("loadctl").rglob("*.pyx"))
+if "LOADCTL_BENCH" in os.environ:
+    sources += sorted(Path("bench").glob("*.pyx"))
+
 extensions = [
     Extension(
         ".".join(path.with_suffix("").parts),
@@ -47,7 +52,7 @@ extensions = [
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for path in sorted(Path("loadctl").rglob("*.pyx"))
+    for path in sources
 ]
 
 setup(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from loadctl.units import PHASE_NAMES
+from loadctl.units import PHASE_NAMES, A_from_mA, kW_from_W
 
 
 class Event(IntEnum):
@@ -32,6 +32,10 @@ class Event(IntEnum):
     METER_SILENT = 20  # who: meter, first: code
     METER_BACK = 21  # who: meter
     SLOW_REPLY = 30  # who: device, first: us taken, second: us that the plan counts
+    EXTERNAL_LIMIT = 40  # who: circuit, first: lowest current in mA, second: W; -1: has none
+    EXTERNAL_FREE = 41  # who: circuit
+    EXTERNAL_LOST = 42  # who: circuit, first and second as of a limit: what counts from now on
+    EXTERNAL_EXPIRED = 43  # who: circuit, likewise
     FUSE_WARM = 50  # who: circuit, first: phase
     FUSE_COOLED = 51  # who: circuit, first: phase
 
@@ -69,6 +73,10 @@ _WORDS = {
     Event.METER_SILENT: "meter {who} gives no value",
     Event.METER_BACK: "meter {who} is back",
     Event.SLOW_REPLY: "{who} took {first} us, the plan counts {second} us",
+    Event.EXTERNAL_LIMIT: "{who} is limited from outside to {limit}",
+    Event.EXTERNAL_FREE: "{who} is not limited from outside",
+    Event.EXTERNAL_LOST: "{who} hears nothing from outside any more: {limit} counts",
+    Event.EXTERNAL_EXPIRED: "{who}: the limit from outside has run out: {limit} counts",
     Event.FUSE_WARM: "the fuse of {who} {phase} is too warm: less is shared, nothing starts",
     Event.FUSE_COOLED: "the fuse of {who} {phase} has cooled",
 }
@@ -87,4 +95,11 @@ def event_text(kind: int, who: str, first: int, second: int, modes: tuple[str, .
         after=after,
         sign=sign,
         phase=phase,
+        limit=_limit_words(first, second),
     )
+
+
+def _limit_words(least_mA: int, power_W: int) -> str:
+    parts = [f"{A_from_mA(least_mA):g} A"] if least_mA >= 0 else []
+    parts += [f"{kW_from_W(power_W):g} kW"] if power_W >= 0 else []
+    return " and ".join(parts)

@@ -18,6 +18,7 @@ from hw.wire import Code, Line
 from loadctl._core import Core
 from loadctl.arming import Stage
 from loadctl.events import Event, Sign
+from loadctl.external import External
 from loadctl.gate import Gate
 from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import Writer
@@ -100,6 +101,7 @@ class Field:
         self.gate = gate
         self.image = image
         self.base_ns = 0
+        self.external = External(tables, core, gate, image, self.guarded)
         self.seen_mA: list[Phases | None] = [None] * len(tables.circuits)  # as the guard was told
         self.cooling: list[tuple[int, int]] = []  # circuit, phase: as the events say
         rows = tables.buses
@@ -125,7 +127,9 @@ class Field:
         ]
 
     def take_over(self) -> None:
-        """Begin with what is known from before this process: setpoints, and latched alarms."""
+        """Begin with what is known from before this process: setpoints, what was said from outside,
+        and latched alarms."""
+        self.external.take_over()
         for station in self.chargers:
             self.guarded.set_starved(station.index, False)  # this core has starved nobody yet
             told_mA = self.guarded.told_mA(station.index)
@@ -144,6 +148,7 @@ class Field:
     def begin(self, base_ns: int) -> None:
         self.base_ns = base_ns
         self.gate.close()
+        self.external.begin(base_ns)
         for bus in self.buses:
             bus.begin()
 

@@ -132,7 +132,7 @@ class Gate:
 
     def _fits_outside(self, circuit_i: int, charger_i: int, rise_mA: int) -> bool:
         """The limits from outside; EnWG 14a leaves the background out of its power."""
-        circuit, phases = self.circuits[circuit_i], self.chargers[charger_i].phases
+        circuit, phases = self.circuits[circuit_i], self.phases[charger_i]
         limit_mA, limit_W = self.outside[circuit_i]
         load_mA, sum_mA = self.load_mA[circuit_i], sum(self.load_mA[circuit_i])
         if circuit.guaranteed_W is not None:

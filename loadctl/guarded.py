@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 
 from hw.handover import PORT, PortChannel, PortSource, close_all
+from loadctl.guardside import ExternalCommand
 from loadctl.link import Link
 from loadctl.tables import Phases
 from loadctl.units import NS_PER_MS, NS_PER_S, s_from_ns
@@ -74,6 +75,9 @@ class Guarded:
     def set_seen_background(self, circuit_i: int, seen_mA: Phases) -> None:
         self.link.set_seen_background(circuit_i, seen_mA)
 
+    def set_external(self, circuit_i: int, command: ExternalCommand) -> None:
+        self.link.set_external(circuit_i, *command)
+
     # the guard to its scan
 
     def told_mA(self, charger_i: int) -> int | None:
@@ -81,6 +85,10 @@ class Guarded:
 
     def seen_background_mA(self, circuit_i: int) -> Phases | None:
         return self.link.seen_background_mA(circuit_i)
+
+    def external(self, circuit_i: int) -> ExternalCommand | None:
+        found = self.link.external(circuit_i)
+        return None if found is None else ExternalCommand(*found)
 
     def gone(self, now_ns: int) -> str:
         """Empty while the guard is well, else one line why it is not."""

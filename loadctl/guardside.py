@@ -7,9 +7,19 @@ from the main thread.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from loadctl.tables import Phases
+
+
+class ExternalCommand(NamedTuple):
+    """What was said last from outside of one circuit, on the monotonic clock; neither current nor
+    power: there is no limit."""
+
+    limit_mA: Phases | None
+    power_W: int | None
+    until_ns: int | None  # None: until the next
+    heard_at_ns: int
 
 
 class GuardSide(Protocol):
@@ -26,6 +36,11 @@ class GuardSide(Protocol):
     def set_starved(self, charger_i: int, is_starved: bool) -> None: ...
     def set_seen_background(self, circuit_i: int, seen_mA: Phases) -> None: ...
     def seen_background_mA(self, circuit_i: int) -> Phases | None: ...
+    def set_external(self, circuit_i: int, command: ExternalCommand) -> None: ...
+    def external(self, circuit_i: int) -> ExternalCommand | None:
+        """What an earlier scan was told of this circuit."""
+        ...
+
     def ports(self) -> None:
         """Hand new descriptors of ports on to their buses; never waits."""
         ...
@@ -56,6 +71,12 @@ class NoGuard:
         pass
 
     def seen_background_mA(self, circuit_i: int) -> Phases | None:
+        return None
+
+    def set_external(self, circuit_i: int, command: ExternalCommand) -> None:
+        pass
+
+    def external(self, circuit_i: int) -> ExternalCommand | None:
         return None
 
     def ports(self) -> None:

@@ -9,6 +9,10 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 
 cdef enum:
     N_LINK_EVENTS = 64
+    LINK_HEARD = 1
+    LINK_HAS_CURRENT = 2
+    LINK_HAS_POWER = 4
+    LINK_HAS_END = 8
 
 cdef struct link_header_t:
     int64_t magic
@@ -39,8 +43,14 @@ cdef struct link_charger_t:
     uint32_t spare
 
 cdef struct link_circuit_t:
+    int64_t external_until_ns   # scan: what was last said from outside; as external_has says
+    int64_t external_heard_at_ns
     int32_t seen_mA[3]          # scan: background seen above the declared one
     int32_t has_seen
+    int32_t external_mA[3]
+    int32_t external_W
+    uint32_t external_has       # 0: nothing heard, or torn; else LINK_HEARD and what it holds
+    uint32_t spare
 
 cdef struct link_event_t:
     int64_t at_ns

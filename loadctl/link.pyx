@@ -27,9 +27,11 @@ cdef extern from *:
     static inline void link_store(uint32_t *at, uint32_t value) {
         atomic_store_explicit((_Atomic uint32_t *)at, value, memory_order_release);
     }
+    static inline void link_fence(void) { atomic_thread_fence(memory_order_release); }
     """
     uint32_t link_load(uint32_t* at) noexcept nogil
     void link_store(uint32_t* at, uint32_t value) noexcept nogil
+    void link_fence() noexcept nogil
 
 cdef int64_t MAGIC = 0x316B6E69_6C636C   # "lclink1"
 cdef uint32_t SALT = 0x5A17C0DE
@@ -185,6 +187,24 @@ cdef class Link:
             row.seen_mA[p] = seen_mA[p]
         row.has_seen = True
 
+    def set_external(self, int circuit_i, limit_mA, power_W, until_ns, int64_t heard_at_ns):
+        """What was last said from outside of a circuit; torn by a kill it reads as never heard."""
+        self._may_write()
+        cdef link_circuit_t* row = self._circuit(circuit_i)
+        cdef uint32_t has = LINK_HEARD
+        cdef int p
+        link_store(&row.external_has, 0)
+        link_fence()
+        for p in range(3):
+            row.external_mA[p] = 0 if limit_mA is None else limit_mA[p]
+        row.external_W = 0 if power_W is None else power_W
+        row.external_until_ns = 0 if until_ns is None else until_ns
+        row.external_heard_at_ns = heard_at_ns
+        has |= LINK_HAS_CURRENT if limit_mA is not None else 0
+        has |= LINK_HAS_POWER if power_W is not None else 0
+        has |= LINK_HAS_END if until_ns is not None else 0
+        link_store(&row.external_has, has)
+
     # whoever holds the buses
 
     def tell(self, int charger_i, int32_t setpoint_mA):
@@ -232,6 +252,20 @@ cdef class Link:
     def seen_background_mA(self, int circuit_i):
         cdef link_circuit_t* row = self._circuit(circuit_i)
         return tuple(row.seen_mA) if row.has_seen else None
+
+    def external(self, int circuit_i):
+        """(limit_mA, power_W, until_ns, heard_at_ns), None for what it has not; None where nothing
+        was heard."""
+        cdef link_circuit_t* row = self._circuit(circuit_i)
+        cdef uint32_t has = link_load(&row.external_has)
+        if not has & LINK_HEARD:
+            return None
+        return (
+            tuple(row.external_mA) if has & LINK_HAS_CURRENT else None,
+            row.external_W if has & LINK_HAS_POWER else None,
+            row.external_until_ns if has & LINK_HAS_END else None,
+            row.external_heard_at_ns,
+        )
 
     # the guard's side
 

@@ -1,7 +1,8 @@
 """Where a running site keeps its files, and how a command finds it.
 
 Owns the runtime directory: one subdirectory per site with `lock` (held as long as the site runs),
-`tables.json` (the compiled site), `image` (the process image) and `link` (of guard and scan).
+`tables.json` (the compiled site), `image` (the process image), `link` (of guard and scan) and
+`control` (the socket of the scan).
 Runs in commands and at start, never in the scan loop.
 """
 
@@ -18,6 +19,7 @@ from loadctl.errors import NotRunning, UsageError
 
 SYSTEM_DIR = Path("/run/loadctl")
 LOCK, TABLES, IMAGE, LINK = "lock", "tables.json", "image", "link"
+CONTROL = "control"
 SLUG_CHARS_MAX = 40
 
 
@@ -61,6 +63,10 @@ class SiteDir:
         return self.path / LINK
 
     @property
+    def control(self) -> Path:
+        return self.path / CONTROL
+
+    @property
     def lock_dir(self) -> Path:
         """Where network ports are locked: in one place for all sites."""
         return self.path.parent
@@ -100,7 +106,7 @@ def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
         raise UsageError(
             f"site {site_name!r} runs already (lock {site_dir.path / LOCK}); stop it first"
         ) from None
-    for name in (TABLES, IMAGE, LINK):
+    for name in (TABLES, IMAGE, LINK, CONTROL):
         (site_dir.path / name).unlink(missing_ok=True)
     return site_dir, fd
 

@@ -32,6 +32,14 @@ class ScanClock(Protocol):
         ...
 
 
+class Inbox(Protocol):
+    """What commands come from; `loadctl/commands.py` has the real one."""
+
+    def drain(self, now_ns: int) -> None:
+        """Take in a bounded number, without waiting."""
+        ...
+
+
 class Scan:
     """One site. `run` paces `step`."""
 
@@ -44,6 +52,7 @@ class Scan:
         pacer: Pacer,
         modes: Modes,
         guarded: GuardSide | None = None,
+        commands: Inbox | None = None,
     ) -> None:
         self.field = field
         self.core = core
@@ -52,6 +61,7 @@ class Scan:
         self.pacer = pacer
         self.modes = modes
         self.guarded: GuardSide = guarded or NoGuard()
+        self.commands = commands
         self.gone_words = ""  # why the guard is not there any more
         self.plan = field.plan
         self.scans = self.missed = self.skipped = 0
@@ -154,6 +164,8 @@ class Scan:
         self.image.publish(ended_at_ns)
         if not is_overrun:
             self.guarded.beat()
+            if self.commands is not None:
+                self.commands.drain(ended_at_ns)
 
     def _count(self, n_missed: int, n_skipped: int, at_ns: int) -> None:
         self.missed += n_missed

@@ -22,6 +22,8 @@ from loadctl import _clock, realtime, runtime
 from loadctl import tables as plain
 from loadctl._core import Core
 from loadctl.bound import is_shared
+from loadctl.commands import Commands
+from loadctl.control import Server
 from loadctl.errors import EXIT_GOOD, EXIT_NO, LoadctlError, UsageError
 from loadctl.events import Event
 from loadctl.field import Field, ThreadRunner
@@ -221,7 +223,7 @@ def build(
         len(tables.meters),
         len(tables.chargers),
         core.plant_bytes,
-        signed64(int(tables.site_hash, 16)),
+        plain.signed_hash(tables),
         tables.site.period_ns,
     )
     core.attach(image.plant)
@@ -235,8 +237,5 @@ def build(
     image.event(Event.STARTED, -1, 0, 0, started_at_ns)
     pacer = Pacer(tables.site.period_ns, started_at_ns + FIRST_WAKE_ns)
     modes = Modes(tables.site.missed_limit, tables.tuning.healthy_scans)
-    return Scan(field, core, image, KernelClock(), pacer, modes, guarded)
-
-
-def signed64(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
+    commands = Commands(Server(site_dir.control), tables, field.external)
+    return Scan(field, core, image, KernelClock(), pacer, modes, guarded, commands)

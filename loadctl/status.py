@@ -21,6 +21,7 @@ from loadctl.image import Reader, percentile_ns
 from loadctl.law.fuse import fuse
 from loadctl.link import Link
 from loadctl.modes import FAILSAFE, MODE_NAMES, START, STOP, reason_text
+from loadctl.outside import external_of
 from loadctl.realtime import NOT_ASKED, SETTINGS, words
 from loadctl.reasons import binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
@@ -136,7 +137,7 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
         "scan": _scan(scan),
         "guard": _guard(link, now_ns),
         "chargers": _chargers(tables, snapshot, link),
-        "circuits": {row.name: _circuit(row, circuit) for row, circuit in rows},
+        "circuits": {row.name: _circuit(tables, row, circuit, now_ns) for row, circuit in rows},
         "meters": _meters(tables, snapshot, now_ns),
         "buses": {
             row.name: {
@@ -276,7 +277,7 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
     }
 
 
-def _circuit(row: CircuitRow, circuit: Row) -> Row:
+def _circuit(tables: Tables, row: CircuitRow, circuit: Row, now_ns: int) -> Row:
     """Beside what `whatif` says: the most that may flow, by reserves and rigorous background."""
     may_mA = [
         reserved_mA + background_mA
@@ -287,6 +288,7 @@ def _circuit(row: CircuitRow, circuit: Row) -> Row:
     seen_mA = circuit["seen_background_mA"] if circuit["is_alarmed"] else None
     return {
         "limit_A": A_list_from_mA(circuit["limit_mA"]),
+        "own_limit_A": A_list_from_mA(row.limit_mA),
         "background_A": A_list_from_mA(circuit["background_mA"]),
         "headroom_A": A_list_from_mA(circuit["headroom_mA"]),
         "granted_A": A_list_from_mA(circuit["granted_mA"]),
@@ -295,6 +297,7 @@ def _circuit(row: CircuitRow, circuit: Row) -> Row:
         "alarm": None if seen_mA is None else _alarm(row, seen_mA),
         "fuse_percent": _fuse_percent(row, circuit),
         "cooling": _cooling(row, circuit),
+        "external": external_of(row, circuit, tables.site.voltage_mV, now_ns),
     }
 
 
@@ -357,13 +360,19 @@ def _event(tables: Tables, event: Row) -> str:
 
 
 def _who(tables: Tables, event: Row) -> str:
-    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either,
-    50 to 59 about circuits."""
+    """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either, 40 to 59
+    about circuits."""
     who, tens = event["who"], event["kind"] // 10
     meters = [row.name for row in tables.meters]
     chargers = [row.name for row in tables.chargers]
     circuits = [row.name for row in tables.circuits]
-    names = {1: chargers, 2: meters, 3: [*meters, *chargers], 5: circuits}.get(tens, [])
+    names = {
+        1: chargers,
+        2: meters,
+        3: [*meters, *chargers],
+        4: circuits,
+        5: circuits,
+    }.get(tens, [])
     return names[who] if 0 <= who < len(names) else ""
 
 
@@ -385,8 +394,8 @@ def refused(setting: Row) -> bool:
 
 
 def _safety_line(status: Status) -> str:
-    """The fullest phase by what may flow there at the very most. Nobody who does not measure says
-    that it is safe."""
+    """The fullest phase by what may flow there at the very most, beside what the site file allows:
+    a limit from outside protects no cable. Nobody who does not measure says that it is safe."""
     if status["is_stale"]:
         seconds = f"{status['age_ms'] / 1000:.0f} s"
         if status["mode"] == MODE_NAMES[FAILSAFE]:
@@ -398,7 +407,7 @@ def _safety_line(status: Status) -> str:
         (may_A - limit_A, may_A, limit_A, f"{name} {PHASE_NAMES[p]}")
         for name, circuit in status["circuits"].items()
         for p, (may_A, limit_A) in enumerate(
-            zip(circuit["may_carry_A"], circuit["limit_A"], strict=True)
+            zip(circuit["may_carry_A"], circuit["own_limit_A"], strict=True)
         )
     ]
     excess_A, may_A, limit_A, where = max(phases)

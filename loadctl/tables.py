@@ -160,6 +160,12 @@ def _row(row_type: type[Row], raw: dict[str, typing.Any]) -> Row:
     return row_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
 
 
+def signed_hash(tables: Tables) -> int:
+    """The hash of the site as image and records carry it: 64 bits with a sign."""
+    value = int(tables.site_hash, 16)
+    return value - (1 << 64) if value >> 63 else value
+
+
 def hash_of(*parts: str) -> str:
     """Short identity of site file and maps, shown by status and check."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from loadctl.cli import rows
 from loadctl.cli.columns import Glyphs, cut
+from loadctl.outside import external_words
 from loadctl.status import Status, summary
 
 UNLIMITED_LINES = 10_000
@@ -49,7 +50,7 @@ def screen(
     """At most `height` lines of at most `width` cells; `footer` is never left out."""
     glyphs = glyphs or Glyphs()
     answers, timing = _answers(status)
-    top = [headline(status, width, glyphs), *alarm_lines(status), *answers]
+    top = [headline(status, width, glyphs), *alarm_lines(status), *answers, *limit_lines(status)]
     room = max(height - len(top) - len(footer), 0)
     body = _stack(_blocks(status, width, glyphs, timing), room)
     lines = [*top, *body][: max(height - len(footer), 0)]
@@ -60,7 +61,7 @@ def details(status: Status, width: int, glyphs: Glyphs | None = None) -> list[Te
     """All of it but the answers, for a page that may be as long as it likes."""
     glyphs = glyphs or Glyphs()
     body = _stack(_blocks(status, width, glyphs, []), UNLIMITED_LINES)
-    top = [headline(status, width, glyphs), *alarm_lines(status)]
+    top = [headline(status, width, glyphs), *alarm_lines(status), *limit_lines(status)]
     return [cut(line, width, glyphs) for line in (*top, *body)]
 
 
@@ -126,6 +127,13 @@ def alarm_lines(status: Status) -> list[Text]:
     return lines + [
         Text(f" WARM {name} {words}", "yellow") for name, words in cooling.items() if words
     ]
+
+
+def limit_lines(status: Status) -> list[Text]:
+    """What counts from outside, and for how long."""
+    found = {name: circuit["external"] for name, circuit in status["circuits"].items()}
+    words = {name: external_words(external) for name, external in found.items() if external}
+    return [Text(f" LIMIT {name}: {text}", "yellow") for name, text in words.items() if text]
 
 
 def _answers(status: Status) -> tuple[list[Text], list[Text]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from loadctl.outside import currents_words
 from loadctl.site.problems import number_text
 from loadctl.site.tree import Tree
 from loadctl.tables import ChargerRow, CircuitRow, Tables
@@ -38,16 +39,10 @@ def loss_text(row: CircuitRow) -> str:
     """What counts while no command does: "10 A and 4.2 kW"."""
     parts = []
     if row.loss_mA is not None:
-        parts.append(f"{currents_text(row.loss_mA)} A")
+        parts.append(f"{currents_words(A_list_from_mA(row.loss_mA))} A")
     if row.loss_W is not None:
         parts.append(f"{number_text(kW_from_W(row.loss_W))} kW")
     return " and ".join(parts)
-
-
-def currents_text(limit_mA: Sequence[int]) -> str:
-    """One number where all phases are equal."""
-    words = [number_text(A_from_mA(phase_mA)) for phase_mA in limit_mA]
-    return words[0] if len(set(words)) == 1 else " / ".join(words)
 
 
 def outside_dict(tables: Tables) -> dict[str, Any]:

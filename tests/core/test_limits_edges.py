@@ -261,8 +261,8 @@ def test_unbalance_cuts_and_lets_nothing_wait() -> None:
     [
         ({}, 24_000),
         # One that cannot be commanded: all that is reserved.
-        ({"state": 1, "ceiling_mA": 9000}, 21_000),
-        ({"state": 1, "setpoint_mA": 0, "ceiling_mA": 0}, 30_000),
+        ({"state": 6, "ceiling_mA": 9000}, 21_000),
+        ({"state": 6, "setpoint_mA": 0, "ceiling_mA": 0}, 30_000),
         ({"is_silent": True, "ceiling_mA": 9000}, 21_000),
         # One that did not follow keeps its minimum, and what it takes beyond.
         ({"is_overdue": True, "setpoint_mA": 7000, "ceiling_mA": 9000, "has_seen_above": True},
@@ -288,6 +288,17 @@ def test_what_of_a_limit_cannot_be_given(state: dict[str, Any], share_mA: int) -
     held.step()
     assert held.chargers[0].share_low_mA == share_mA
     assert held.chargers[0].share_high_mA == share_mA
+
+
+def test_what_is_reserved_where_the_car_has_left_is_kept_from_raises_alone() -> None:
+    rows = [charger("a", max_mA=32_000), charger("b", max_mA=6000)]
+    held = Still(site([circuit("main", 30_000)], rows))
+    held.set(0, 10_000)
+    left = held.set(1, 6000)
+    set_fields(left, acknowledged_at_ns=NOW_ns, is_unproven=True, state=1, ceiling_mA=9000)
+    held.step()
+    assert held.chargers[0].share_low_mA == 30_000
+    assert held.chargers[0].share_high_mA == 21_000
 
 
 @pytest.mark.parametrize(

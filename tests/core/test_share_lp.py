@@ -1,83 +1,45 @@
-"""The kernel against linear programs: sequential max-min with HiGHS, code of its own."""
+"""The kernel equals linear programs: sequential max-min with HiGHS, rounded to steps."""
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
 import pytest
-from scipy.optimize import linprog
 
-from loadctl.tables import Tables
-from tests.support.core_sites import random_site, settled_mA
+from tests.support.core_sites import charger, circuit, site
+from tests.support.programs import optimum_mA
 from tests.support.reference import limits_of
-
-TOLERANCE_mA = 1e-4
-
-
-def optimum_mA(tables: Tables, admitted: list[int]) -> dict[int, float]:
-    """Tier by tier, raise the least x / weight with a program; fix whom nothing can raise."""
-    rows = tables.chargers
-    column = {i: k for k, i in enumerate(admitted)}
-    limits = [limit for limit in limits_of(tables) if set(limit.counts) & set(admitted)]
-    matrix = np.array([[limit.counts.get(i, 0) for i in admitted] for limit in limits], float)
-    caps = np.array([limit.cap_mA for limit in limits], float)
-    x = {i: float(rows[i].min_mA) for i in admitted}
-    for priority in sorted({rows[i].priority for i in admitted}, reverse=True):
-        rising = [i for i in admitted if rows[i].priority == priority]
-        fixed = {i for i in admitted if i not in rising}
-        while rising:
-            level = highest_level(rows, rising, fixed, x, column, matrix, caps)
-            for i in rising:
-                x[i] = min(rows[i].max_mA, max(rows[i].min_mA, level * rows[i].weight))
-            stuck = [i for i in rising if room(i, x, column, matrix, caps, rows) < TOLERANCE_mA]
-            assert stuck, "the program raised a level that binds nobody"
-            fixed |= set(stuck)
-            rising = [i for i in rising if i not in stuck]
-    return x
+from tests.support.share_checks import equals_program, what_is_wrong
+from tests.support.sweep import sweep
 
 
-def highest_level(rows, rising, fixed, x, column, matrix, caps) -> float:
-    """Maximize the level L: everyone who rises holds max(min, L * weight), up to its maximum."""
-    n = len(column)
-    top = min(rows[i].max_mA / rows[i].weight for i in rising)  # there one is fixed, and on
-    bounds = [(0.0, None)] * n + [(0.0, top)]
-    for i, k in column.items():
-        bounds[k] = (x[i], x[i]) if i in fixed else (rows[i].min_mA, rows[i].max_mA)
-    upper = np.hstack([matrix, np.zeros((len(caps), 1))])
-    for i in rising:
-        row = np.zeros(n + 1)
-        row[column[i]], row[n] = -1.0, rows[i].weight
-        upper = np.vstack([upper, row])
-    right = np.concatenate([caps, np.zeros(len(rising))])
-    cost = np.zeros(n + 1)
-    cost[n] = -1.0
-    found = linprog(cost, A_ub=upper, b_ub=right, bounds=bounds, method="highs")
-    assert found.status == 0, found.message
-    return float(found.x[n])
+@pytest.mark.timeout(900)
+def test_kernel_equals_linear_programs_on_random_sites() -> None:
+    assert sweep(equals_program, range(10_000)) == []
 
 
-def room(i, x, column, matrix, caps, rows) -> float:
-    """How much more charger i could have while all others keep what they have."""
-    have = np.array([x[j] for j in column])
-    left = caps - matrix @ have
-    counts = matrix[:, column[i]]
-    limits = [left[c] / counts[c] for c in range(len(caps)) if counts[c] > 0]
-    return min([rows[i].max_mA - x[i], *limits])
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_kernel_equals_linear_programs_on_many_random_sites() -> None:
+    assert sweep(equals_program, range(10_000, 110_000)) == []
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_kernel_is_within_one_step_of_the_linear_optimum(seed: int) -> None:
-    rng = random.Random(f"lp {seed}")
-    admitted: list[int] = []
-    while len(admitted) < 2:
-        tables = random_site(rng, 8, 12)
-        grants_mA = settled_mA(tables, [True] * len(tables.chargers))
-        admitted = [i for i, grant_mA in enumerate(grants_mA) if grant_mA > 0]
-    best_mA = optimum_mA(tables, admitted)
-    step_mA = max(tables.chargers[i].step_mA for i in admitted)
-    off = {i: (grants_mA[i], best_mA[i]) for i in admitted if grants_mA[i] < best_mA[i] - step_mA}
-    assert off == {}, f"seed {seed}"
-    if len({tables.chargers[i].step_mA for i in admitted}) == 1:
-        over = [i for i in admitted if grants_mA[i] > best_mA[i] + step_mA + TOLERANCE_mA]
-        assert over == [], f"seed {seed}"
+def test_programs_raise_in_proportion_to_weight_until_each_is_stopped() -> None:
+    rows = [
+        charger("slow", 1, weight=1),
+        charger("fast", 1, weight=2, max_mA=32000),
+        charger("free", 0, max_mA=20000),
+    ]
+    tables = site([circuit("main", 63000), circuit("sub", 30000, parent=0)], rows)
+    expected_mA = {0: 10000.0, 1: 20000.0, 2: 20000.0}
+    assert optimum_mA(tables, [0, 1, 2]) == pytest.approx(expected_mA, abs=1e-6)
+
+
+def test_check_sees_a_step_left_one_too_many_and_one_too_few() -> None:
+    """The check's own test: the right grants pass, and each wrong one is told."""
+    tables = site([circuit("main", 20000)], [charger("a"), charger("b")])
+    limits = limits_of(tables)
+    floors = {0: 10000, 1: 10000}
+    assert what_is_wrong(tables, limits, {0: 10000, 1: 10000}, floors) == ""
+    assert "has 9900 mA of 10000" in what_is_wrong(tables, limits, {0: 10100, 1: 9900}, floors)
+    left = {0: 9900, 1: 9900}
+    assert "room for a step of 100" in what_is_wrong(tables, limits, left, left)
+    assert "20100 mA is above" in what_is_wrong(tables, limits, {0: 10100, 1: 10000}, floors)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 from loadctl._core import Core
@@ -20,10 +21,9 @@ OWN_ADDRESS = 0  # given by the place in the list
 START, RUN, FAILSAFE, STOP = range(4)
 NEVER, GOOD, NO_ANSWER, BAD_FRAME, REFUSED, NOT_SENT, IMPLAUSIBLE = range(7)
 
-PHASE_MAPS = (
-    (0,), (1,), (2,), (0, 1), (1, 2), (2, 0),
-    (0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1),
-)  # fmt: skip
+PHASE_MAPS: tuple[tuple[int, ...], ...] = tuple(
+    phases for n in (1, 2, 3) for phases in permutations(range(3), n)
+)
 
 
 def three(value_mA: int | Phases) -> Phases:
@@ -130,47 +130,64 @@ def settled_mA(tables: Tables, wants: list[bool]) -> list[int]:
 
 def random_site(rng: random.Random, most_circuits: int = 10, most_chargers: int = 20) -> Tables:
     """A static site whose limits stand close to what matters: sums of minima, of maxima, steps."""
-    circuits = [circuit("c0", 0)]
-    for k in range(1, rng.randint(1, most_circuits)):
-        circuits.append(circuit(f"c{k}", 0, parent=_parent(rng, circuits)))
-    chargers = [
-        _random_charger(rng, k, len(circuits)) for k in range(rng.randint(1, most_chargers))
+    n_circuits = rng.randint(1, most_circuits)
+    return _site_of_size(rng, n_circuits, rng.randint(1, most_chargers))
+
+
+def varied_site(rng: random.Random) -> Tables:
+    """A random site of 1 to 200 chargers, most of them small: there the corners lie."""
+    fewest, most = rng.choices(((1, 6), (7, 20), (21, 60), (61, 200)), (60, 30, 9, 1))[0]
+    n_chargers = rng.randint(fewest, most)
+    return _site_of_size(rng, rng.randint(1, 3 + n_chargers // 2), n_chargers)
+
+
+def _site_of_size(rng: random.Random, n_circuits: int, n_chargers: int) -> Tables:
+    parents = [-1]
+    depths = [1]
+    for _ in range(1, n_circuits):
+        parents.append(rng.choice([c for c, depth in enumerate(depths) if depth < 5]))
+        depths.append(depths[parents[-1]] + 1)
+    chargers = [_random_charger(rng, k, n_circuits) for k in range(n_chargers)]
+    below: list[list[ChargerRow]] = [[] for _ in parents]
+    for row in chargers:
+        c = row.circuit
+        while c >= 0:
+            below[c].append(row)
+            c = parents[c]
+    wide = rng.choice((0, 0.5, 0.9))
+    circuits = [
+        _random_circuit(rng, f"c{c}", parents[c], below[c], rng.random() < wide)
+        for c in range(n_circuits)
     ]
-    rows = [_random_limits(rng, c, circuits, chargers) for c in range(len(circuits))]
-    return site(rows, chargers)
-
-
-def _parent(rng: random.Random, circuits: list[CircuitRow]) -> int:
-    """Any circuit less than four below the root."""
-    depths: list[int] = []
-    for row in circuits:
-        depths.append(0 if row.parent < 0 else depths[row.parent] + 1)
-    return rng.choice([c for c, depth in enumerate(depths) if depth < 4])
+    return site(circuits, chargers)
 
 
 def _random_charger(rng: random.Random, k: int, n_circuits: int) -> ChargerRow:
+    """Some minima and maxima are off the step grid, some weights far from the others."""
     step_mA = rng.choice((100, 100, 100, 1000, 1000, 500, 10))
-    min_mA = rng.choice((6000, 6000, 6000, 8000, 10000))
-    max_mA = rng.choice((min_mA, 10000, 13000, 16000, 16000, 32000, 63000))
+    min_mA = rng.choice((6000, 6000, 6000, 8000, 10000, 6450))
+    least_mA = -(-min_mA // step_mA) * step_mA
+    max_mA = rng.choice((least_mA, 10000, 13000, 16000, 16000, 32000, 63000, 15999))
     return charger(
         f"x{k}",
         rng.randrange(n_circuits),
         phases=rng.choice(PHASE_MAPS),
         min_mA=min_mA,
-        max_mA=max(min_mA, max_mA),
+        max_mA=max(least_mA, max_mA),
         step_mA=step_mA,
         priority=rng.choice((0, 0, 0, 1, 2)),
-        weight=rng.choice((1, 1, 1, 2, 3, 7)),
+        weight=rng.choice((1, 1, 1, 1, 2, 2, 3, 3, 7, rng.choice((20, 1000, 10_000)))),
     )
 
 
-def _random_limits(
-    rng: random.Random, c: int, circuits: list[CircuitRow], chargers: list[ChargerRow]
+def _random_circuit(
+    rng: random.Random, name: str, parent: int, below: list[ChargerRow], is_wide: bool
 ) -> CircuitRow:
-    below = [row for row in chargers if c in _chain(row.circuit, circuits)]
+    """A wide one has room for all minima on its phases."""
     limits = tuple(
-        _near(rng, [row for row in below if p in row.phases], rng.choice((0, 0, 0, 300, 5000)))
-        for p in range(3)
+        _near(rng, rows, rng.choice((0, 0, 0, 300, 5000)))
+        + (9000 + sum(row.min_mA for row in rows) if is_wide else 0)
+        for rows in ([row for row in below if p in row.phases] for p in range(3))
     )
     if rng.random() < 0.5:
         limits = (limits[0],) * 3
@@ -184,15 +201,7 @@ def _random_limits(
     if rng.random() < 0.25:
         single = [row for row in below if len(row.phases) < 3]
         changes["unbalance_mA"] = _near(rng, single[: rng.randint(0, len(single))], 0)
-    return circuit(f"c{c}", limits, parent=circuits[c].parent, **changes)
-
-
-def _chain(c: int, circuits: list[CircuitRow]) -> list[int]:
-    chain = []
-    while c >= 0:
-        chain.append(c)
-        c = circuits[c].parent
-    return chain
+    return circuit(name, limits, parent=parent, **changes)
 
 
 def _near(rng: random.Random, rows: list[ChargerRow], extra_mA: int) -> int:
@@ -201,3 +210,28 @@ def _near(rng: random.Random, rows: list[ChargerRow], extra_mA: int) -> int:
     most_mA = sum(row.max_mA for row in rows)
     at_mA = rng.choice((least_mA, most_mA, rng.randint(least_mA, max(least_mA, most_mA))))
     return max(0, at_mA + extra_mA + rng.choice((0, 0, 0, -1, 1, -100, 100, 999, 1000)))
+
+
+def whole_amp_site(rng: random.Random) -> Tables:
+    """Limits in whole amps over crossing phases: exact shares often are grid points themselves."""
+    n_circuits = rng.randint(2, 6)
+    whole_mA = (20000, 24000, 30000, 36000, 40000, 48000, 60000)
+    subs = [
+        circuit(f"c{k}", (rng.choice(whole_mA), rng.choice(whole_mA), rng.choice(whole_mA)), 0)
+        for k in range(1, n_circuits)
+    ]
+    wide_mA = (60000, 72000, 80000, 96000, 100000, 120000)
+    main = circuit("c0", (rng.choice(wide_mA), rng.choice(wide_mA), rng.choice(wide_mA)))
+    chargers = [
+        charger(
+            f"x{i}",
+            rng.randrange(n_circuits),
+            phases=rng.choice(PHASE_MAPS),
+            min_mA=rng.choice((1000, 1000, 2000)),
+            max_mA=63000,
+            step_mA=rng.choice((1000, 100, 500)),
+            weight=rng.choice((1, 2, 3, 3, 6)),
+        )
+        for i in range(rng.randint(4, 9))
+    ]
+    return site([main, *subs], chargers)

@@ -15,6 +15,7 @@ from loadctl._core import Core
 from loadctl.events import Event
 from loadctl.field import Field
 from loadctl.gate import Gate
+from loadctl.guardside import ExternalCommand
 from loadctl.image import Reader, Writer
 from loadctl.modes import Modes
 from loadctl.pacer import Pacer
@@ -59,6 +60,7 @@ class FakeGuarded:
         self.failsafe_mA: dict[int, int] = {}
         self.starved: set[int] = set()
         self.seen_mA: dict[int, tuple[int, int, int]] = {}  # by circuit
+        self.commands: dict[int, ExternalCommand] = {}  # by circuit
 
     def beat(self) -> None:
         self.beats_at_ns.append(self.now_ns())
@@ -84,6 +86,12 @@ class FakeGuarded:
 
     def seen_background_mA(self, circuit_i: int) -> tuple[int, int, int] | None:
         return self.seen_mA.get(circuit_i)
+
+    def set_external(self, circuit_i: int, command: ExternalCommand) -> None:
+        self.commands[circuit_i] = command
+
+    def external(self, circuit_i: int) -> ExternalCommand | None:
+        return self.commands.get(circuit_i)
 
     def ports(self) -> None:
         pass

@@ -29,6 +29,7 @@ def charger(**changes: Any) -> dict[str, Any]:
 def circuit(limit_A: float = 40.0, background_A: float = 0.0, **changes: Any) -> dict[str, Any]:
     return {
         "limit_A": [limit_A] * 3,
+        "own_limit_A": [limit_A] * 3,
         "background_A": [background_A] * 3,
         "headroom_A": [limit_A - background_A] * 3,
         "granted_A": [24.0, 16.0, 8.0],
@@ -36,6 +37,7 @@ def circuit(limit_A: float = 40.0, background_A: float = 0.0, **changes: Any) ->
         "alarm": None,
         "fuse_percent": None,
         "cooling": None,
+        "external": None,
         **changes,
     }
 

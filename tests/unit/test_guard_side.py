@@ -11,7 +11,7 @@ import pytest
 
 from hw.handover import PortChannel, PortSource
 from loadctl.guarded import Guarded, silent_after_ns
-from loadctl.guardside import GuardSide
+from loadctl.guardside import ExternalCommand, GuardSide
 from loadctl.link import Link
 from loadctl.units import NS_PER_MS, NS_PER_S
 
@@ -104,6 +104,10 @@ def test_guarded_tells_the_guard_what_the_scan_says(rig: Rig) -> None:
     assert (link.is_starved(0), link.seen_background_mA(0)) == (True, (1, 2, 3))
     assert (guarded.told_mA(1), guarded.told_mA(0)) == (9_000, None)
     assert guarded.seen_background_mA(0) == (1, 2, 3)
+    command = ExternalCommand((0, 0, 0), None, 9, 4)
+    assert guarded.external(0) is None
+    guarded.set_external(0, command)
+    assert (link.external(0), guarded.external(0)) == (command, command)
 
 
 def test_guarded_new_port_reaches_the_source_of_its_bus(rig: Rig) -> None:

@@ -1,6 +1,7 @@
 """The block that guard and scan share: every word there and back, and what a torn one reads as."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ def test_link_of_a_fresh_guard_knows_nothing(path: Path) -> None:
     assert [link.failsafe_mA(i) for i in range(3)] == [None] * 3
     assert [link.is_starved(i) for i in range(3)] == [False] * 3
     assert [link.seen_background_mA(i) for i in range(2)] == [None] * 2
+    assert [link.external(i) for i in range(2)] == [None] * 2
     assert link.snapshot()["events"] == []
 
 
@@ -150,6 +152,7 @@ def test_link_for_reading_refuses_every_write(path: Path) -> None:
         lambda: link.take_token(),
         lambda: link.guard_beat_once(),
         lambda: link.set_seen_background(0, (0, 0, 0)),
+        lambda: link.set_external(0, None, None, None, 0),
         lambda: link.state(0, 0, 0, 0, 0, 0),
         lambda: link.count(0, 0, 0, 0),
         lambda: link.event(0, 0, 0, 0, 0),
@@ -193,3 +196,33 @@ def test_link_layout_has_no_padding() -> None:
 
 
 WIDE = ("magic", "layout_hash", "n_takeovers", "n_restarts")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ((0, 0, 0), None, None, 1),
+        (None, 0, None, 1),
+        ((1, 2, 3), 4, 2**60, 2**61),
+        (None, None, None, 0),
+        (None, None, 0, 0),
+    ],
+)
+def test_link_keeps_what_was_said_from_outside_for_the_next_scan(
+    path: Path, command: tuple[Any, ...]
+) -> None:
+    Link.create(path, 1, 3)
+    Link.open(path).set_external(1, (7, 7, 7), 7, 7, 7)
+    Link.open(path).set_external(1, *command)
+    found = Link.open(path)
+    assert [found.external(i) for i in range(3)] == [None, command, None]
+    assert found.seen_background_mA(1) is None
+
+
+def test_link_command_that_was_torn_by_a_kill_was_never_heard(path: Path) -> None:
+    """What it holds is written before the word that says so, and that word is cleared first."""
+    link = Link.create(path, 0, 1)
+    link.set_external(0, (7, 7, 7), None, None, 7)
+    with pytest.raises(OverflowError):
+        link.set_external(0, (8, 8, 2**40), None, None, 8)
+    assert link.external(0) is None

@@ -1,0 +1,120 @@
+"""One step of the building, and one car that wakes: no double cut, no hunting, nobody else pays."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.support.car_loop import CarLoop
+from tests.support.car_stories import (
+    OVER,
+    STEADY,
+    WAKING,
+    any_load,
+    roomy_site,
+    settled_mA,
+)
+from tests.support.cars import Habits
+from tests.support.core_sites import NS_PER_S
+
+BUILDING_mA = 20000
+
+
+def at_rest(rng: random.Random, habits: list[Habits], **tunings: int) -> CarLoop:
+    """All cars charging at their shares beside a steady building."""
+    tables = roomy_site(rng, len(habits), BUILDING_mA, **tunings)
+    loop = CarLoop(tables, rng, habits)
+    loop.plug_all()
+    loop.step_building(0, any_load(rng, BUILDING_mA // 2))
+    loop.step_building(2, any_load(rng, BUILDING_mA // 2))
+    loop.run(240)
+    return loop
+
+
+def stepped(seed: int, kinds: tuple[Habits, ...]) -> tuple[CarLoop, int]:
+    """A loop at rest, one step of the building at any moment of a scan, and rest again."""
+    rng = random.Random(f"step {seed}")
+    loop = at_rest(rng, [rng.choice(kinds) for _ in range(rng.randint(1, 12))])
+    c = rng.choice((0, 0, 2))
+    loop.step_building(c, any_load(rng, BUILDING_mA // 2), rng.randint(1, 499) * 1_000_000)
+    from_ns = loop.now_ns
+    loop.run(240)
+    return loop, from_ns
+
+
+def check_step(seed: int) -> CarLoop:
+    loop, from_ns = stepped(seed, STEADY)
+    assert max(loop.plant.turns(from_ns)) <= 1, f"seed {seed}"
+    assert loop.setpoints_mA() == settled_mA(loop), f"seed {seed}"
+    assert loop.plant.violations == [], f"seed {seed}"
+    assert loop.plant.over.found == [], f"seed {seed}"
+    return loop
+
+
+@pytest.mark.parametrize("first_seed", range(0, 30, 10))
+def test_one_step_of_the_building_turns_no_setpoint_twice(first_seed: int) -> None:
+    n_writes = 0
+    for seed in range(first_seed, first_seed + 10):
+        n_writes += len(check_step(seed).plant.writes)
+    assert n_writes > 100
+
+
+@pytest.mark.long
+def test_many_single_steps_of_the_building() -> None:
+    for seed in range(1000, 1500):
+        check_step(seed)
+
+
+@pytest.mark.parametrize("first_seed", range(100, 120, 10))
+def test_one_step_beside_cars_above_their_setpoint_turns_none_twice(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + 10):
+        loop, from_ns = stepped(seed, (*STEADY, OVER))
+        assert max(loop.plant.turns(from_ns)) <= 1, f"seed {seed}"
+        assert loop.plant.violations == [], f"seed {seed}"
+        assert loop.plant.over.found == [], f"seed {seed}"
+
+
+def woken(seed: int) -> tuple[CarLoop, int, int]:
+    """Cars at their shares; one more is plugged in, and wakes some time after its offer."""
+    rng = random.Random(f"wake {seed}")
+    n = rng.randint(2, 10)
+    late = rng.randrange(n)
+    habits = [WAKING if i == late else rng.choice(STEADY) for i in range(n)]
+    tables = roomy_site(rng, n, BUILDING_mA, soft_start_ns=rng.choice((0, 40)) * NS_PER_S)
+    loop = CarLoop(tables, rng, habits)
+    for i, car in enumerate(loop.cars):
+        if i != late:
+            car.plug(loop.now_ns)
+    loop.step_building(0, any_load(rng, BUILDING_mA // 2))
+    loop.step_building(2, any_load(rng, BUILDING_mA // 2))
+    loop.run(240)
+    loop.cars[late].plug(loop.now_ns)
+    loop.run_until(lambda: loop.cars[late].is_awake, 120)
+    from_ns = next(at_ns for at_ns, draw_mA in loop.cars[late].drawn[1:] if max(draw_mA) > 0)
+    loop.run(60)
+    return loop, late, from_ns
+
+
+def check_wake(seed: int) -> None:
+    loop, late, from_ns = woken(seed)
+    cuts = [
+        (at_ns, i, before_mA, after_mA)
+        for at_ns, i, before_mA, after_mA in loop.plant.writes
+        if at_ns >= from_ns and after_mA < before_mA
+    ]
+    assert cuts == [], f"seed {seed}, car {late} wakes at {from_ns}"
+    assert loop.plant.violations == [], f"seed {seed}"
+    assert loop.draws_mA()[late] > 0
+
+
+@pytest.mark.parametrize("first_seed", range(0, 30, 10))
+def test_one_waking_car_cuts_nobody(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + 10):
+        check_wake(seed)
+
+
+@pytest.mark.long
+def test_many_waking_cars_cut_nobody() -> None:
+    for seed in range(1000, 1500):
+        check_wake(seed)

@@ -1,0 +1,451 @@
+"""The control socket: its records byte for byte, and a server that nobody can hold up or upset."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from loadctl import control
+from loadctl.control import (
+    MOST_ACCEPTS_PER_SCAN,
+    MOST_PEERS,
+    MOST_POWER_W,
+    MOST_RECORDS_PER_SCAN,
+    RECORD_BYTES,
+    Answer,
+    Code,
+    Field,
+    Kind,
+    Limit,
+    MOST_LIMIT_mA,
+    MOST_SPAN_ns,
+    Server,
+    ask,
+    limit_bounds,
+    pack_answer,
+    pack_limit,
+    unpack,
+    unpack_answer,
+    unpack_limit,
+)
+from loadctl.errors import LoadctlError, NotRunning, UsageError
+
+HASH = -0x7123_4567_89AB_CDEF
+ZERO = Limit(0, (0, 0, 0), None, None)
+
+
+# records
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ZERO,
+        Limit(4095, None, 0, None),
+        Limit(3, (1, 2, 3), 4, 5),
+        Limit(1, None, None, None),
+        Limit(1, None, None, MOST_SPAN_ns),
+        Limit(1, (MOST_LIMIT_mA,) * 3, MOST_POWER_W, 1),
+        Limit(-1, (-1, -2, -3), -4, -5),  # what is out of bounds arrives as it is
+    ],
+)
+def test_record_of_a_limit_comes_back_as_it_went(limit: Limit) -> None:
+    data = pack_limit(limit, 0xFFFF_FFFF, HASH)
+    assert len(data) == RECORD_BYTES
+    record = unpack(data)
+    assert record is not None
+    assert (record.kind, record.serial, record.site_hash) == (Kind.LIMIT, 0xFFFF_FFFF, HASH)
+    assert unpack_limit(record.body) == limit
+
+
+def test_record_has_its_bytes_where_they_were_first_laid_out() -> None:
+    """Commands and scans of different versions talk to each other: places never move."""
+    data = pack_limit(Limit(7, (1, 2, 3), 4, 5), 6, HASH)
+    assert data == b"ldct" + struct.pack("=HHIqiI3iiq", 1, 1, 6, HASH, 7, 7, 1, 2, 3, 4, 5) + bytes(
+        12
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, RECORD_BYTES - 1, RECORD_BYTES + 1, 1000])
+def test_record_of_another_size_is_none(size: int) -> None:
+    assert unpack(pack_limit(ZERO, 1, HASH)[:size].ljust(size, b"\0")) is None
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_record_of_another_magic_or_version_is_none(at: int) -> None:
+    data = bytearray(pack_limit(ZERO, 1, HASH))
+    data[at] ^= 1
+    assert unpack(bytes(data)) is None
+
+
+@pytest.mark.parametrize("at", range(32, RECORD_BYTES - 20))
+def test_limit_with_bytes_where_zeros_belong_is_none(at: int) -> None:
+    """A later version may give them a meaning: an older scan must not take them for nothing."""
+    body = bytearray(pack_limit(ZERO, 1, HASH)[20:])
+    body[at] = 1
+    assert unpack_limit(bytes(body)) is None
+
+
+@pytest.mark.parametrize("bit", range(3, 32))
+def test_limit_with_an_unknown_flag_is_none(bit: int) -> None:
+    body = bytearray(pack_limit(ZERO, 1, HASH)[20:])
+    body[4 + bit // 8] |= 1 << bit % 8
+    assert unpack_limit(bytes(body)) is None
+
+
+def test_answer_comes_back_as_it_went() -> None:
+    answer = Answer(Code.OUT_OF_BOUNDS, Field.SPAN_ns, 1, MOST_SPAN_ns)
+    data = pack_answer(answer, Kind.LIMIT, 9, HASH)
+    assert len(data) == RECORD_BYTES
+    assert unpack_answer(data, 9) == answer
+
+
+def test_answer_to_another_record_is_none_but_a_refusal_to_talk_at_all() -> None:
+    assert unpack_answer(pack_answer(Answer(Code.ACCEPTED), 1, 8, HASH), 9) is None
+    refused = Answer(Code.NOT_ALLOWED)
+    assert unpack_answer(pack_answer(refused, 0, 0, 0), 9) == refused
+
+
+@pytest.mark.parametrize(("code", "field"), [(99, 0), (-1, 0), (0, 99)])
+def test_answer_of_a_later_version_is_none(code: int, field: int) -> None:
+    data = pack_limit(ZERO, 9, HASH)[:20] + struct.pack("=iiqq", code, field, 0, 0) + bytes(20)
+    assert unpack_answer(data, 9) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "answer"),
+    [
+        (ZERO, Answer(Code.ACCEPTED)),
+        (Limit(0, None, None, None), Answer(Code.ACCEPTED)),
+        (
+            Limit(0, (0, 0, -1), None, None),
+            Answer(Code.OUT_OF_BOUNDS, Field.LIMIT_mA, 0, MOST_LIMIT_mA),
+        ),
+        (
+            Limit(0, (0, MOST_LIMIT_mA + 1, 0), None, None),
+            Answer(Code.OUT_OF_BOUNDS, Field.LIMIT_mA, 0, MOST_LIMIT_mA),
+        ),
+        (Limit(0, (MOST_LIMIT_mA,) * 3, MOST_POWER_W, MOST_SPAN_ns), Answer(Code.ACCEPTED)),
+        (Limit(0, None, -1, None), Answer(Code.OUT_OF_BOUNDS, Field.POWER_W, 0, MOST_POWER_W)),
+        (
+            Limit(0, None, MOST_POWER_W + 1, None),
+            Answer(Code.OUT_OF_BOUNDS, Field.POWER_W, 0, MOST_POWER_W),
+        ),
+        (Limit(0, None, 0, 0), Answer(Code.OUT_OF_BOUNDS, Field.SPAN_ns, 1, MOST_SPAN_ns)),
+        (
+            Limit(0, None, 0, MOST_SPAN_ns + 1),
+            Answer(Code.OUT_OF_BOUNDS, Field.SPAN_ns, 1, MOST_SPAN_ns),
+        ),
+    ],
+)
+def test_limit_out_of_bounds_names_the_number_and_its_bounds(limit: Limit, answer: Answer) -> None:
+    assert limit_bounds(limit) == answer
+
+
+# the server
+
+
+class Asked:
+    """Answers every record with its own length, and remembers it."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+
+    def __call__(self, data: bytes) -> bytes:
+        self.records.append(data)
+        return len(data).to_bytes(RECORD_BYTES, "little")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    found = Server(tmp_path / "control")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def peers() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def connect(server: Server, peers: ExitStack) -> socket.socket:
+    peer = peers.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    peer.setblocking(False)
+    with control._address(server.path) as address:
+        peer.connect(address)
+    return peer
+
+
+def answer_length(peer: socket.socket) -> int:
+    return int.from_bytes(peer.recv(RECORD_BYTES), "little")
+
+
+def test_server_answers_in_the_drain_that_hears(server: Server, peers: ExitStack) -> None:
+    peer, asked = connect(server, peers), Asked()
+    peer.send(b"x" * RECORD_BYTES)
+    server.drain(asked)
+    assert asked.records == [b"x" * RECORD_BYTES]
+    assert answer_length(peer) == RECORD_BYTES
+
+
+def test_server_is_for_its_user_and_group_only(server: Server) -> None:
+    assert stat.S_IMODE(os.stat(server.path).st_mode) == 0o660
+
+
+def test_server_in_a_directory_with_a_long_name_works(tmp_path: Path, peers: ExitStack) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    server, asked = Server(deep / "control"), Asked()
+    peer = connect(server, peers)
+    peer.send(b"x")
+    server.drain(asked)
+    assert answer_length(peer) == 1
+    server.close()
+    assert not (deep / "control").exists()
+
+
+def test_server_takes_the_place_of_a_socket_that_was_left(tmp_path: Path, peers: ExitStack) -> None:
+    path = tmp_path / "control"
+    left = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    left.bind(str(path))
+    left.close()
+    server, asked = Server(path), Asked()
+    connect(server, peers).send(b"x")
+    server.drain(asked)
+    assert asked.records == [b"x"]
+    server.close()
+
+
+def test_server_that_cannot_bind_says_where(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"^control socket .*/file/control: Not a directory$"):
+        Server(tmp_path / "file" / "control")
+
+
+def test_server_without_peers_asks_nobody(server: Server) -> None:
+    asked = Asked()
+    server.drain(asked)
+    assert asked.records == []
+
+
+def test_server_keeps_a_peer_for_further_records(server: Server, peers: ExitStack) -> None:
+    peer, asked = connect(server, peers), Asked()
+    for n in (1, 2, 3):
+        peer.send(b"x" * n)
+        server.drain(asked)
+        assert answer_length(peer) == n
+
+
+def test_server_garbage_of_any_size_is_handed_on_whole_or_as_too_long(
+    server: Server, peers: ExitStack
+) -> None:
+    peer, asked = connect(server, peers), Asked()
+    rng = random.Random(7)
+    for n in [
+        1,
+        RECORD_BYTES,
+        RECORD_BYTES + 1,
+        4000,
+        *(rng.randrange(1, 300) for _ in range(200)),
+    ]:
+        peer.send(rng.randbytes(n))
+        server.drain(asked)
+        assert answer_length(peer) == min(n, RECORD_BYTES + 1)
+
+
+def test_server_peer_that_hung_up_is_not_served(server: Server, peers: ExitStack) -> None:
+    """It gave up waiting: what it asked for must not come about later."""
+    peer, asked = connect(server, peers), Asked()
+    peer.send(b"late")
+    peer.close()
+    server.drain(asked)
+    server.drain(asked)
+    assert asked.records == []
+    assert server._peers == {}
+
+
+def test_server_peer_that_only_connects_holds_nobody_up(server: Server, peers: ExitStack) -> None:
+    connect(server, peers)
+    peer, asked = connect(server, peers), Asked()
+    peer.send(b"x")
+    server.drain(asked)
+    assert asked.records == [b"x"]
+
+
+def test_server_full_of_silent_peers_drops_the_one_silent_longest(
+    server: Server, peers: ExitStack
+) -> None:
+    asked = Asked()
+    silent = []
+    for _ in range(MOST_PEERS):
+        silent.append(connect(server, peers))
+        server.drain(asked)
+    silent[0].send(b"x")  # now the second is silent longest
+    server.drain(asked)
+    new = connect(server, peers)
+    server.drain(asked)
+    new.send(b"yy")
+    server.drain(asked)
+    assert answer_length(new) == 2
+    assert silent[1].recv(1) == b""
+    with pytest.raises(BlockingIOError):
+        silent[2].recv(1)
+    assert len(server._peers) == MOST_PEERS
+
+
+def test_server_flood_of_records_is_taken_a_few_at_a_time_and_in_turn(
+    server: Server, peers: ExitStack
+) -> None:
+    asked = Asked()
+    flooding = []
+    for _ in range(MOST_PEERS):
+        flooding.append(connect(server, peers))
+        server.drain(asked)
+    for i, peer in enumerate(flooding):
+        for _ in range(8):
+            peer.send(bytes([i + 1]))
+    for _ in range(10):
+        before = len(asked.records)
+        server.drain(asked)
+        assert len(asked.records) - before == MOST_RECORDS_PER_SCAN
+    counts = [asked.records.count(bytes([i + 1])) for i in range(MOST_PEERS)]
+    assert counts == [5] * MOST_PEERS
+
+
+def test_server_flood_of_peers_is_let_in_a_few_at_a_time(server: Server, peers: ExitStack) -> None:
+    for _ in range(MOST_PEERS):
+        connect(server, peers)
+    server.drain(Asked())
+    assert len(server._peers) == MOST_ACCEPTS_PER_SCAN
+
+
+def test_server_peer_that_reads_no_answers_is_dropped_and_never_waited_for(
+    server: Server, peers: ExitStack
+) -> None:
+    peer, asked = connect(server, peers), Asked()
+    for _ in range(10_000):
+        try:
+            peer.send(b"x")
+        except BlockingIOError:
+            pass
+        except OSError:  # dropped
+            break
+        server.drain(asked)
+    assert server._peers == {}
+
+
+class Stranger:
+    """What the kernel says of a peer."""
+
+    def __init__(self, user: int, group: int, groups: tuple[int, ...] | None = ()) -> None:
+        self.answers = {
+            socket.SO_PEERCRED: struct.pack("=iII", 1, user, group),
+            control._SO_PEERGROUPS: None
+            if groups is None
+            else struct.pack(f"={len(groups)}I", *groups),
+        }
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        found = self.answers[option]
+        if found is None:
+            raise OSError
+        return found
+
+
+@pytest.mark.parametrize(
+    ("peer", "may_talk"),
+    [
+        (Stranger(0, 9), True),
+        (Stranger(1000, 9), True),
+        (Stranger(1001, 2000), True),
+        (Stranger(1001, 9, (8, 2000)), True),
+        (Stranger(1001, 9, (8, 2001)), False),
+        (Stranger(1001, 9), False),
+        (Stranger(1001, 9, None), False),
+        (Stranger(2000, 1000), False),
+        (Stranger(2**32 - 2, 2**32 - 2), False),
+    ],
+)
+def test_server_lets_root_its_user_and_its_group_talk(
+    server: Server, peer: Stranger, may_talk: bool
+) -> None:
+    server._user, server._group = 1000, 2000
+    assert server._may_talk(peer) is may_talk  # type: ignore[arg-type]
+
+
+def test_server_stranger_is_told_so_and_let_go(
+    server: Server, peers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "_may_talk", lambda self, peer: False)
+    peer, asked = connect(server, peers), Asked()
+    peer.send(pack_limit(ZERO, 5, HASH))
+    server.drain(asked)
+    assert asked.records == []
+    assert unpack_answer(peer.recv(RECORD_BYTES), 5) == Answer(Code.NOT_ALLOWED)
+    assert server._peers == {}
+
+
+# a command's end
+
+
+def served(server: Server, answer: bytes) -> threading.Thread:
+    """A scan that drains until it has answered one record."""
+    is_done = threading.Event()
+
+    def answer_to(data: bytes) -> bytes:
+        is_done.set()
+        return answer
+
+    def drains() -> None:
+        for _ in range(5000):
+            server.drain(answer_to)
+            if is_done.wait(0.001):
+                return
+
+    thread = threading.Thread(target=drains)
+    thread.start()
+    return thread
+
+
+def test_ask_gives_the_answer(server: Server) -> None:
+    refused = Answer(Code.OUT_OF_BOUNDS, Field.POWER_W, 0, MOST_POWER_W)
+    thread = served(server, pack_answer(refused, Kind.LIMIT, 77, HASH))
+    assert ask(server.path, pack_limit(ZERO, 77, HASH), 77) == refused
+    thread.join()
+
+
+def test_ask_answer_that_is_none_of_ours_is_an_error(server: Server) -> None:
+    thread = served(server, b"garbage")
+    with pytest.raises(LoadctlError, match="the answer is none that this version"):
+        ask(server.path, pack_limit(ZERO, 77, HASH), 77)
+    thread.join()
+
+
+def test_ask_where_no_scan_listens_is_not_running(tmp_path: Path) -> None:
+    with pytest.raises(NotRunning, match=r"no scan takes commands now$"):
+        ask(tmp_path / "control", b"", 0)
+    left = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    left.bind(str(tmp_path / "control"))
+    left.close()
+    with pytest.raises(NotRunning, match=r"no scan takes commands now$"):
+        ask(tmp_path / "control", b"", 0)
+
+
+def test_ask_a_scan_that_does_not_answer_is_not_running(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "ANSWER_WITHIN_s", 0.02)
+    with pytest.raises(
+        NotRunning, match=r"no answer within 0\.02 s; the command may still be taken"
+    ):
+        ask(server.path, pack_limit(ZERO, 1, HASH), 1)

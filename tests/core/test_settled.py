@@ -23,7 +23,7 @@ from tests.support.core_sites import (
     site,
     three,
 )
-from tests.support.reference import limits_of, used
+from tests.support.reference import least_mA, limits_of, used
 
 CASES = tomllib.loads(
     (Path(__file__).parents[1] / "scenarios" / "settled.toml").read_text(), parse_float=Decimal
@@ -175,6 +175,6 @@ def test_settle_random_sites_keep_every_limit_and_leave_no_step(first_seed: int)
             if not wants[i]:
                 assert x[i] == 0, seed
                 continue
-            more_mA = x[i] + row.step_mA if x[i] else row.min_mA
+            more_mA = x[i] + row.step_mA if x[i] else least_mA(row)
             has_room = all(used(limit, {**x, i: more_mA}) <= limit.cap_mA for limit in mine)
             assert not (has_room and more_mA <= row.max_mA), f"seed {seed}: {row.name} has room"

@@ -4,6 +4,7 @@
 (line tracing, for coverage). It changes how the code is compiled, never what it does. What was
 generated for one build is not made again for another: each belongs in a tree of its own, as
 `scripts/test-debug` makes one.
+`LOADCTL_BENCH` builds the module by which benchmarks and tests call the kernel past its border.
 """
 
 import os
@@ -42,6 +43,10 @@ elif BUILD == "trace":
 else:
     raise SystemExit(f"LOADCTL_BUILD: {BUILD!r} is none of release, debug, trace")
 
+sources = sorted(Path("loadctl").rglob("*.pyx"))
+if "LOADCTL_BENCH" in os.environ:
+    sources += sorted(Path("bench").glob("*.pyx"))
+
 extensions = [
     Extension(
         ".".join(path.with_suffix("").parts),
@@ -50,7 +55,7 @@ extensions = [
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for path in sorted(Path("loadctl").rglob("*.pyx"))
+    for path in sources
 ]
 
 setup(

@@ -182,12 +182,12 @@ class Server:
 
     def __init__(self, path: Path) -> None:
         """Bind anew: whoever was bound there before is gone, its lock was taken over."""
-        path.unlink(missing_ok=True)
         self.path = path
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         self._listener.setblocking(False)
         before = os.umask(0o777 & ~SOCKET_MODE)
         try:
+            path.unlink(missing_ok=True)
             with _address(path) as address:
                 self._listener.bind(address)
         except OSError as error:

@@ -88,7 +88,7 @@ def fullest(circuit: Row) -> int:
 
 
 def fullness(circuit: Row, p: int) -> float:
-    """1 at the limit; a phase without supply counts as full."""
+    """1 at the limit; a phase on which nothing is allowed counts as full."""
     if circuit["limit_A"][p] <= 0:
         return 1.0
     used_A = max(circuit["background_A"][p] + circuit["granted_A"][p], circuit["may_carry_A"][p])
@@ -100,7 +100,7 @@ def bar(circuit: Row, p: int, cells: int, glyphs: Glyphs) -> Text:
     passed: the bar is then full, and red only where too much could flow now."""
     limit_A = circuit["limit_A"][p]
     if limit_A <= 0:
-        return Text("no supply"[:cells].ljust(cells), style="red")
+        return Text("0 A allowed"[:cells].ljust(cells), style="red")
     granted_A, background_A = circuit["granted_A"][p], max(0.0, circuit["background_A"][p])
     n_granted = min(cells, round(cells * granted_A / limit_A))
     n_background = min(cells - n_granted, round(cells * background_A / limit_A))

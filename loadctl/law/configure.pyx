@@ -7,23 +7,30 @@ Imports nothing of ours: rows are taken by the names of their fields.
 """
 
 from cpython.mem cimport PyMem_Calloc
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 
 from loadctl.law.external cimport set_limits
+from loadctl.law.index cimport fill_indexes
 from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
 from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
-    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
+    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, fill_t, law_t,
+    member_t, slot_t,
 )
 from loadctl.law.thermal cimport HEAT_FULL
 
 from loadctl.law.fuse import COOL_BELOW_PERCENT, WARNS_ABOVE_PERCENT, fuse
 
+cdef enum:
+    LINE_BYTES = 64
+
 _PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
 _MAX_CURRENT_mA = 10_000_000
+_MAX_CIRCUIT_mA = 100_000_000
 _MAX_POWER_W = 10_000_000
 _MAX_WEIGHT = 10_000
-_MAX_CHARGERS = 4096        # share: roundings of 2^-14 mA, three each, stay under 1 mA
+_MAX_CHARGERS = 16384
+_MAX_BELOW_mA = 2**35 - 1   # share: so that its levels are fine enough to be told apart
 _MAX_SPAN_ns = 10**15
 _TUNING = (
     "peak_hold_ns", "raise_delay_ns", "ramp_mA_per_s", "deadband_mA", "trim_ns", "raise_every_ns",
@@ -40,6 +47,7 @@ cdef void *configure(law_t *law, object tables) except NULL:
     for row in chargers:
         check_charger(row, len(circuits))
     within("charger count", len(chargers), 0, _MAX_CHARGERS)
+    check_sums(tables)
     law.n_circuits = len(circuits)
     law.n_meters = len(tables.meters)
     law.n_chargers = len(chargers)
@@ -48,61 +56,76 @@ cdef void *configure(law_t *law, object tables) except NULL:
     fill_circuits(law, tables)
     fill_chargers(law, tables)
     fill_live(law, tables)
+    fill_indexes(law)
     return arena
 
 
 cdef void *lay_out(law_t *law, size_t n_members) except NULL:
-    """Allocate once and hand every array its part; wide ones first, so that each is aligned."""
-    cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
-    cdef size_t wide = 8 * (11 * limits + 3 * phases + 2 * n + law.n_meters)
-    cdef size_t rows = law.n_circuits * sizeof(circuit_row_t) + n * sizeof(charger_row_t)
-    cdef size_t narrow = n_members * sizeof(member_t) + 4 * (limits + 15 * n + law.n_meters)
-    cdef char *arena = <char *>PyMem_Calloc(1, wide + rows + narrow + 8)
-    cdef char *at = arena
+    """Allocate once and hand every array its part: a first time to learn how much it comes to."""
+    cdef uintptr_t at = 0
+    cdef void *arena
+    law.n_members = n_members
+    hand_out(law, &at)
+    arena = PyMem_Calloc(1, at + LINE_BYTES)
     if arena == NULL:
         raise MemoryError
-    law.cap_low_mA = <int64_t *>part(&at, 8 * limits)
-    law.cap_high_mA = <int64_t *>part(&at, 8 * limits)
-    law.used_mA = <int64_t *>part(&at, 8 * limits)
-    law.held_mA = <int64_t *>part(&at, 8 * limits)
-    law.base_mA = <int64_t *>part(&at, 8 * limits)
-    law.late_mA = <int64_t *>part(&at, 8 * limits)
-    law.drawn_mA = <int64_t *>part(&at, 8 * limits)
-    law.slack_fx = <int64_t *>part(&at, 8 * limits)
-    law.slope = <int64_t *>part(&at, 8 * limits)
-    law.level_fx = <int64_t *>part(&at, 8 * limits)
-    law.level_rest = <int64_t *>part(&at, 8 * limits)
-    law.draw_low_mA = <int64_t *>part(&at, 8 * phases)
-    law.draw_high_mA = <int64_t *>part(&at, 8 * phases)
-    law.draw_able_mA = <int64_t *>part(&at, 8 * phases)
-    law.x_fx = <int64_t *>part(&at, 8 * n)
-    law.turn_since_ns = <int64_t *>part(&at, 8 * n)
-    law.meter_lags_ns = <int64_t *>part(&at, 8 * law.n_meters)
-    law.circuit_rows = <circuit_row_t *>part(&at, law.n_circuits * sizeof(circuit_row_t))
-    law.charger_rows = <charger_row_t *>part(&at, n * sizeof(charger_row_t))
-    law.members = <member_t *>part(&at, n_members * sizeof(member_t))
-    law.live = <int32_t *>part(&at, 4 * limits)
-    law.by_rank = <int32_t *>part(&at, 4 * n)
-    law.x_mA = <int32_t *>part(&at, 4 * n)
-    law.blocked_by = <int32_t *>part(&at, 4 * n)
-    law.blocked_low_by = <int32_t *>part(&at, 4 * n)
-    law.refused_by = <int32_t *>part(&at, 4 * n)
-    law.phase_of_share = <int32_t *>part(&at, 4 * n)
-    law.most_mA = <int32_t *>part(&at, 4 * n)
-    law.is_in = <int32_t *>part(&at, 4 * n)
-    law.claim = <int32_t *>part(&at, 4 * n)
-    law.turn = <int32_t *>part(&at, 4 * n)
-    law.turn_spare = <int32_t *>part(&at, 4 * n)
-    law.passes_on = <int32_t *>part(&at, 4 * n)
-    law.order = <int32_t *>part(&at, 4 * n)
-    law.starts = <int32_t *>part(&at, 4 * n)
-    law.stops = <int32_t *>part(&at, 4 * n)
-    law.meter_phases = <int32_t *>part(&at, 4 * law.n_meters)
+    at = <uintptr_t>arena + LINE_BYTES - <uintptr_t>arena % LINE_BYTES
+    hand_out(law, &at)
     return arena
 
 
-cdef void *part(char **at, size_t n_bytes) noexcept:
-    cdef void *begin = at[0]
+cdef void hand_out(law_t *law, uintptr_t *at) noexcept:
+    """What fills lines of the cache first, then wide ones, then narrow ones: all are aligned."""
+    cdef size_t n = law.n_chargers, limits = law.n_limits, phases = law.n_circuits * N_PHASES
+    law.fills = <fill_t *>part(at, limits * sizeof(fill_t))
+    law.charger_rows = <charger_row_t *>part(at, n * sizeof(charger_row_t))
+    law.cap_low_mA = <int64_t *>part(at, 8 * limits)
+    law.cap_high_mA = <int64_t *>part(at, 8 * limits)
+    law.used_mA = <int64_t *>part(at, 8 * limits)
+    law.held_mA = <int64_t *>part(at, 8 * limits)
+    law.base_mA = <int64_t *>part(at, 8 * limits)
+    law.late_mA = <int64_t *>part(at, 8 * limits)
+    law.drawn_mA = <int64_t *>part(at, 8 * limits)
+    law.most_below_mA = <int64_t *>part(at, 8 * limits)
+    law.heap = <slot_t *>part(at, limits * sizeof(slot_t))
+    law.draw_low_mA = <int64_t *>part(at, 8 * phases)
+    law.draw_high_mA = <int64_t *>part(at, 8 * phases)
+    law.draw_able_mA = <int64_t *>part(at, 8 * phases)
+    law.x_fx = <int64_t *>part(at, 8 * n)
+    law.keys = <int64_t *>part(at, 8 * n)
+    law.turn_since_ns = <int64_t *>part(at, 8 * n)
+    law.ranks = <int64_t *>part(at, 8 * n)
+    law.meter_lags_ns = <int64_t *>part(at, 8 * law.n_meters)
+    law.circuit_rows = <circuit_row_t *>part(at, law.n_circuits * sizeof(circuit_row_t))
+    law.members = <member_t *>part(at, law.n_members * sizeof(member_t))
+    law.owners = <int32_t *>part(at, 4 * law.n_members)
+    law.below = <int32_t *>part(at, 4 * law.n_members)
+    law.chain = <int32_t *>part(at, 4 * law.n_members)
+    law.first_below = <int32_t *>part(at, 4 * (limits + 1))
+    law.live = <int32_t *>part(at, 4 * limits)
+    law.critical = <int32_t *>part(at, 4 * limits)
+    law.by_rank = <int32_t *>part(at, 4 * n)
+    law.by_start = <int32_t *>part(at, 4 * n)
+    law.by_stop = <int32_t *>part(at, 4 * n)
+    law.tier_ends = <int32_t *>part(at, 4 * n)
+    law.x_mA = <int32_t *>part(at, 4 * n)
+    law.blocked_by = <int32_t *>part(at, 4 * n)
+    law.blocked_low_by = <int32_t *>part(at, 4 * n)
+    law.refused_by = <int32_t *>part(at, 4 * n)
+    law.phase_of_share = <int32_t *>part(at, 4 * n)
+    law.most_mA = <int32_t *>part(at, 4 * n)
+    law.is_in = <int32_t *>part(at, 4 * n)
+    law.claim = <int32_t *>part(at, 4 * n)
+    law.turn = <int32_t *>part(at, 4 * n)
+    law.passes_on = <int32_t *>part(at, 4 * n)
+    law.order = <int32_t *>part(at, 4 * n)
+    law.stops = <int32_t *>part(at, 4 * n)
+    law.spare = <int32_t *>part(at, 4 * n)
+    law.meter_phases = <int32_t *>part(at, 4 * law.n_meters)
+
+
+cdef void *part(uintptr_t *at, size_t n_bytes) noexcept:
+    cdef void *begin = <void *>at[0]
     at[0] += n_bytes
     return begin
 
@@ -124,8 +147,8 @@ def check_circuits(tables):
         if row.is_dynamic and row.meter == NONE:
             raise ValueError(f"{where}.meter: a dynamic circuit needs one")
         for p in range(N_PHASES):
-            within(f"{where}.limit_mA", row.limit_mA[p], 0, _MAX_CURRENT_mA)
-            within(f"{where}.background_mA", row.background_mA[p], 0, _MAX_CURRENT_mA)
+            within(f"{where}.limit_mA", row.limit_mA[p], 0, _MAX_CIRCUIT_mA)
+            within(f"{where}.background_mA", row.background_mA[p], 0, _MAX_CIRCUIT_mA)
         within(f"{where}.margin_mA", row.margin_mA, 0, _MAX_CURRENT_mA)
         if row.limit_W is not None:
             within(f"{where}.limit_W", row.limit_W, 0, _MAX_POWER_W)
@@ -183,6 +206,12 @@ def check_charger(row, n_circuits):
         raise ValueError(f"{where}.phases: {row.phases} is not one to three different phases")
     for p in row.phases:
         within(f"{where}.phases", p, 0, N_PHASES - 1)
+
+
+def check_sums(tables):
+    """Bound what can be drawn together in a limit, so that levels of shares are fine enough."""
+    sum_mA = sum(len(row.phases) * row.max_mA for row in tables.chargers)
+    within("max_mA of all chargers, over all phases", sum_mA, 0, _MAX_BELOW_mA)
 
 
 def floor_to(value_mA, step_mA):

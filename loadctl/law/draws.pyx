@@ -54,7 +54,7 @@ cdef void sum_draws(law_t *law, Reading reading) noexcept nogil:
         for p in range(N_PHASES):
             at = law.circuit_rows[c].parent * N_PHASES + p
             low_mA = <int32_t>bounded_low_mA(law, c, p, reading)
-            high_mA = <int32_t>bounded_high_mA(law, c, p)
+            high_mA = <int32_t>bounded_high_mA(law, c, p, reading)
             law.draw_low_mA[at] += low_mA
             law.draw_high_mA[at] += high_mA
             if reading == RIGOROUS:
@@ -129,28 +129,40 @@ cdef bint meters_span(law_t *law, int32_t c, int64_t *from_ns, int64_t *to_ns) n
 
 
 cdef int64_t bounded_low_mA(law_t *law, int32_t c, int32_t p, Reading reading) noexcept nogil:
-    """Draws below c are at least what its meter reads beyond the declared background."""
-    cdef int64_t low_mA = law.draw_low_mA[c * N_PHASES + p]
+    """Draws below c are at least what its meter reads beyond the declared background.
+
+    Rigorously that says nothing of chargers that are measured: this value may stem from another
+    instant than that of the meters above.
+    """
+    cdef int32_t at = c * N_PHASES + p
+    cdef int64_t low_mA = law.draw_low_mA[at], metered_mA
     cdef meter_t *meter
-    cdef int32_t load_mA
     if not (has_good_meter(law, c) if reading == NEWEST else is_meter_fresh(law, c)):
         return low_mA
     meter = &law.meters[law.circuit_rows[c].meter]
-    load_mA = meter.load_mA[p]
+    metered_mA = <int64_t>meter.load_mA[p] - law.circuit_rows[c].background_mA[p]
     if reading == RIGOROUS:     # its value may stem from before the draws rose, or after they fell
-        load_mA = min(load_mA, meter.previous_mA[p]) if meter.has_previous else 0
-    low_mA = max(low_mA, <int64_t>load_mA - law.circuit_rows[c].background_mA[p])
-    return min(low_mA, law.draw_high_mA[c * N_PHASES + p])
+        if not meter.has_previous:
+            return low_mA
+        metered_mA += min(0, meter.previous_mA[p] - meter.load_mA[p])
+        low_mA += max(0, metered_mA - law.draw_able_mA[at])
+    else:
+        low_mA = max(low_mA, metered_mA)
+    return min(low_mA, law.draw_high_mA[at])
 
 
-cdef int64_t bounded_high_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
-    """Draws below c are at most what its meter reads, unless it exports or is slow."""
-    cdef int64_t high_mA = law.draw_high_mA[c * N_PHASES + p]
+cdef int64_t bounded_high_mA(law_t *law, int32_t c, int32_t p, Reading reading) noexcept nogil:
+    """Draws below c are at most what its meter reads, unless it exports or is slow; rigorously
+    that too says nothing of chargers that are measured."""
+    cdef int32_t at = c * N_PHASES + p
+    cdef int64_t high_mA = law.draw_high_mA[at], metered_mA
     cdef meter_t *meter
     if not (law.circuit_rows[c].bounds_above and is_meter_fresh(law, c)):
         return high_mA
     meter = &law.meters[law.circuit_rows[c].meter]
     if not meter.has_previous or meter.load_mA[p] < 0 or meter.previous_mA[p] < 0:
         return high_mA
-    high_mA = min(high_mA, <int64_t>max(meter.load_mA[p], meter.previous_mA[p]))
-    return max(high_mA, law.draw_low_mA[c * N_PHASES + p])
+    metered_mA = max(meter.load_mA[p], meter.previous_mA[p])
+    if reading == RIGOROUS:
+        metered_mA = law.draw_able_mA[at] + max(0, metered_mA - law.draw_low_mA[at])
+    return max(min(high_mA, metered_mA), law.draw_low_mA[at])

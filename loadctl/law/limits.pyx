@@ -14,11 +14,12 @@ from loadctl.law.estimate cimport SOURCE_METER, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
 from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, draw_between, follow_ns
 from loadctl.law.tables cimport (
-    KIND_CHARGERS, KIND_POWER, N_LOAD_KINDS, charger_row_t, circuit_row_t, law_t, member_t,
+    KIND_CHARGERS, KIND_POWER, N_LOAD_KINDS, STATE_A, charger_row_t, circuit_row_t, law_t,
+    member_t,
 )
 
 
-cdef int64_t OPEN_mA = 137_438_953_472  # above all chargers together; times 2^24 it fits 64 bits
+cdef int64_t OPEN_mA = 137_438_953_472  # above all chargers together
 
 
 cdef void clear(law_t *law, int64_t *sums_mA) noexcept nogil:
@@ -102,8 +103,15 @@ cdef void take_off_fixed(law_t *law) noexcept nogil:
         elif charger.setpoint_mA > 0:
             fixed_mA = charger.over_mA
         if fixed_mA > 0:
-            add_to(law, law.cap_low_mA, i, -fixed_mA)
+            if not has_left(charger):
+                add_to(law, law.cap_low_mA, i, -fixed_mA)
             add_to(law, law.cap_high_mA, i, -fixed_mA)
+
+
+cdef bint has_left(charger_t *charger) noexcept nogil:
+    """True where no car is: what is still reserved there, also on phases that the last one did not
+    use, is kept from others, but takes nothing from them."""
+    return charger.is_armed and not charger.is_silent and charger.state == STATE_A
 
 
 cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
@@ -151,13 +159,20 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
             draw_between(
                 law, i, now_ns - row.meter_lag_ns - EXCHANGES_ns, now_ns, p, &low_mA, &high_mA
             )
-            if high_mA > charger.setpoint_mA or has_followed(charger):
+            if not charger.is_unproven:
+                late_mA[p] = max(0, high_mA - max(charger.setpoint_mA, charger.draw_mA[p]))
+            elif high_mA > charger.setpoint_mA or has_followed(charger):
                 late_mA[p] = max(0, high_mA - charger.setpoint_mA)
     if charger.is_candidate:
         add_to(law, law.used_mA, i, charger.setpoint_mA)
         add_by_phase(law, law.drawn_mA, i, drawn_mA)
-    if is_late:
+    if is_late or is_just_proven(charger):
         add_by_phase(law, law.late_mA, i, late_mA)
+
+
+cdef bint is_just_proven(charger_t *charger) noexcept nogil:
+    """True for one that came down: the meter may still show what it drew a moment before."""
+    return charger.is_acknowledged and not charger.is_unproven and not charger.is_overdue
 
 
 cdef bint has_followed(charger_t *charger) noexcept nogil:

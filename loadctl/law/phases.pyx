@@ -9,6 +9,7 @@ this: it counts every wired phase. Design, section 5.2.
 
 from libc.stdint cimport int32_t, int64_t
 
+from loadctl.law.index cimport index_members
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
 from loadctl.law.tables cimport (
     KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t,
@@ -52,9 +53,13 @@ cdef void restore_phases(charger_t *charger) noexcept nogil:
 cdef void use_phases(law_t *law) noexcept nogil:
     """Let every charger count in the limits of the phases that its car uses."""
     cdef int32_t i
+    cdef bint has_change = False
     for i in range(law.n_chargers):
         if law.charger_rows[i].without_phases != law.chargers[i].unused_phases:
             lay_out_phases(law, i, law.chargers[i].unused_phases)
+            has_change = True
+    if has_change:
+        index_members(law)
 
 
 cdef void lay_out_phases(law_t *law, int32_t i, int32_t unused_phases) noexcept nogil:

@@ -72,30 +72,51 @@ ctypedef struct member_t:
     int32_t count
 
 ctypedef struct charger_row_t:
+    # what share reads first, on one line of the cache
+    int64_t start_fx            # level at which it begins to rise: min / weight, exact in order
+    int64_t stop_fx             # ... at which it is at its maximum: max / weight
+    int32_t min_mA              # on the step grid
+    int32_t max_mA              # on the step grid
+    int32_t step_mA
+    int32_t weight
+    int32_t first_member
+    int32_t n_members
     int32_t circuit
     int32_t n_wired
     int32_t wired[3]            # grid phase of terminals 1, 2, 3
     int32_t n_phases
     int32_t phases[3]           # those of them that its car uses
     int32_t without_phases      # unused_phases that phases and members were laid out for
-    int32_t min_mA              # on the step grid
-    int32_t max_mA              # on the step grid
-    int32_t step_mA
     int32_t failsafe_mA         # on the step grid
     int32_t fallback_mA
     int32_t rated_mA
     int32_t priority
-    int32_t weight
     int32_t never_pause
     int32_t is_isolated
     int32_t has_measured_current
-    int32_t first_member
-    int32_t n_members
     int32_t box                 # first charger at the same address of the same bus
     int64_t watchdog_ns         # 0: it has none
     int64_t hold_ns
     int64_t min_change_ns
     int64_t meter_lag_ns        # longest of the meters above it
+
+ctypedef struct fill_t:         # share: one limit, on one line of the cache
+    int64_t slack_fx            # what rising chargers may draw together
+    int64_t slope               # sum of count * weight of rising chargers; crumbs: of count * step
+    int64_t level_fx            # whole part of slack / slope; crumbs: the round that is critical
+    int64_t room_mA             # cap less what is shared out; crumbs: less what was by those closed
+    int64_t left_mA             # crumbs: room in a critical round
+    int32_t rest                # remainder of slack / slope, as a fraction of rest_of
+    int32_t rest_of
+    int32_t next_below          # first in `below` not known to be frozen; crumbs: in `chain`
+    int32_t place               # in the heap, or NONE
+    int32_t is_stale            # the level may be higher than it stands
+    int32_t is_critical         # crumbs: no room for all who are open
+
+ctypedef struct slot_t:
+    int64_t level_fx
+    int32_t limit_i
+    int32_t unused
 
 ctypedef struct law_t:
     # the plant block
@@ -113,10 +134,21 @@ ctypedef struct law_t:
     int64_t *meter_lags_ns
     int32_t *meter_phases       # bit p: a charger below its circuit uses phase p
     int64_t voltage_mV
+    int32_t n_members           # with room for those that other used phases would bring
     member_t *members
     int32_t n_live
     int32_t *live               # the limits that any charger counts in
     int32_t *by_rank            # chargers by tier, highest first, then file order
+    int32_t n_tiers
+    int32_t *tier_ends          # in by_rank, by_start and by_stop
+    int32_t *by_start           # chargers by tier, then start_fx
+    int32_t *by_stop            # chargers by tier, then stop_fx
+    int64_t *ranks              # place in by_rank
+    int32_t *first_below        # per limit, and one more: its part of `below`
+    int32_t *below              # chargers that count in a limit, in the order of by_start
+    int32_t *owners             # charger of each member
+    int64_t *most_below_mA      # per limit: all who count there at their maxima
+    int32_t fx_bits             # a level is kept in parts of 2^-fx_bits mA
     # work: per limit
     int64_t *cap_low_mA         # what candidates may draw together, by the lowest background
     int64_t *cap_high_mA        # ... by the held background
@@ -125,16 +157,17 @@ ctypedef struct law_t:
     int64_t *base_mA            # admit: minima of higher tiers
     int64_t *late_mA            # takes sent that may still be followed
     int64_t *drawn_mA           # what is drawn within setpoints
-    int64_t *slack_fx           # share: what rising chargers may draw together
-    int64_t *slope              # share: sum of count * weight of rising chargers
-    int64_t *level_fx           # share: whole part of slack / slope
-    int64_t *level_rest         # share: remainder of slack / slope
+    fill_t *fills
+    slot_t *heap
+    int32_t n_heap
+    int32_t *critical           # crumbs: limits of a round
     # work: per circuit phase
     int64_t *draw_low_mA
     int64_t *draw_high_mA
     int64_t *draw_able_mA       # what measured chargers can have drawn at the meter's value
     # work: per charger
     int64_t *x_fx               # share, in parts of a mA
+    int64_t *keys               # what `stops` is sorted by
     int32_t *x_mA               # share, on the step grid
     int32_t *blocked_by         # limit that stopped it, or NONE: its own maximum
     int32_t *blocked_low_by     # ... in the share by the lowest background
@@ -145,8 +178,9 @@ ctypedef struct law_t:
     int64_t *turn_since_ns      # turns: within a claim, the earlier goes first
     int32_t *claim              # turns: Claim
     int32_t *turn               # turns: chargers in the order that they are considered in
-    int32_t *turn_spare
     int32_t *passes_on          # admit: it is out because its turn is over and another's came
     int32_t *order
-    int32_t *starts
     int32_t *stops
+    int32_t *spare              # for sorting
+    # work: per member
+    int32_t *chain              # crumbs: next open member of the same limit

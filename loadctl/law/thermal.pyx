@@ -20,7 +20,7 @@ from loadctl.law.estimate cimport worst_background_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.order cimport MODE_START
-from loadctl.law.reason cimport COOLS_DOWN, FULL, NO_ROOM_FOR_MINIMUM, explain_limit
+from loadctl.law.reason cimport COOLS_DOWN, FULL, explain_limit
 from loadctl.law.tables cimport NONE, charger_row_t, law_t
 
 cdef enum:
@@ -159,17 +159,17 @@ cdef int32_t cooling_limit(law_t *law, int32_t i) noexcept nogil:
 
 
 cdef void name_cooling(law_t *law) noexcept nogil:
-    """Say of those whom a lowered phase binds why it is lower."""
+    """Say of those whom a warm fuse keeps from starting, or from more, that it does."""
     cdef charger_t *charger
     cdef int32_t i, limit_i
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
-        if not charger.has_binding or charger.binding_kind >= N_PHASES:
+        if not charger.has_binding:
             continue
         limit_i = charger.binding_circuit * N_KINDS + charger.binding_kind
-        if not law.circuits[charger.binding_circuit].is_cooling[charger.binding_kind]:
-            continue
-        if charger.reason == NO_ROOM_FOR_MINIMUM or (
-            charger.reason == FULL and held_back_mA(law, limit_i) > 0
-        ):
-            explain_limit(charger, COOLS_DOWN, limit_i)
+        if charger.is_admitted:
+            if charger.reason == FULL and held_back_mA(law, limit_i) > 0:
+                explain_limit(charger, COOLS_DOWN, limit_i)
+        elif charger.is_candidate and charger.setpoint_mA == 0:
+            if limit_i == cooling_limit(law, i):
+                explain_limit(charger, COOLS_DOWN, limit_i)

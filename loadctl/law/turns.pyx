@@ -95,15 +95,15 @@ cdef void sort(law_t *law, int32_t first, int32_t end) noexcept nogil:
 cdef void merge(law_t *law, int32_t first, int32_t middle, int32_t end) noexcept nogil:
     cdef int32_t left = first, right = middle, k
     for k in range(first, middle):
-        law.turn_spare[k] = law.turn[k]
+        law.spare[k] = law.turn[k]
     for k in range(first, end):
         if left == middle:
             return
-        if right < end and goes_after(law, law.turn_spare[left], law.turn[right]):
+        if right < end and goes_after(law, law.spare[left], law.turn[right]):
             law.turn[k] = law.turn[right]
             right += 1
         else:
-            law.turn[k] = law.turn_spare[left]
+            law.turn[k] = law.spare[left]
             left += 1
 
 
@@ -116,13 +116,13 @@ cdef void tell_turns(law_t *law, int32_t first, int32_t end, int64_t now_ns) noe
     cdef charger_t *charger
     cdef int32_t k, i, n_waiting = 0, n_places = 0
     for k in range(first, end):
-        law.turn_spare[k] = law.turn[k]
+        law.spare[k] = law.turn[k]
     for k in range(first, end):
-        if waits_for_place(law, law.turn_spare[k]):
-            law.turn[first + n_waiting] = law.turn_spare[k]
+        if waits_for_place(law, law.spare[k]):
+            law.turn[first + n_waiting] = law.spare[k]
             n_waiting += 1
     for k in range(first, end):
-        i = law.turn_spare[k]
+        i = law.spare[k]
         if law.is_in[i] and CLAIM_KEEPS <= law.claim[i] <= CLAIM_TURN_OVER:
             law.turn[first + n_waiting + n_places] = i
             law.turn_since_ns[i] = max(now_ns, turn_ends_at_ns(law, i))

@@ -14,6 +14,7 @@ from tests.support.core_sites import NS_PER_S, charger, circuit, meter, site
 
 HOUR_ns = 3600 * NS_PER_S
 N_CARS = 8
+HOURS = {**TUNING, "trim_ns": 60 * NS_PER_S}
 # Per charger and hour. What they may be follows from what happens: a kettle is two moves of the
 # building, each of which a charger may follow down and up again; see `a_day`.
 KETTLES_PER_HOUR = 8
@@ -46,7 +47,7 @@ def a_day(seed: int, hours: int) -> CarLoop:
         for k in range(N_CARS)
     ]  # fmt: skip
     main = circuit("main", 80000, is_dynamic=True, meter=0, background_mA=40000, margin_mA=1000)
-    tables = site([main], chargers, [meter("grid", 300_000_000)], **{**TUNING})
+    tables = site([main], chargers, [meter("grid", 300_000_000)], **HOURS)
     loop = CarLoop(tables, rng, habits)
     build(loop, rng, hours)
     for car in loop.cars:
@@ -98,7 +99,7 @@ def test_noise_alone_moves_setpoints_hardly(noise_mA: int) -> None:
         charger(f"x{k}", failsafe_mA=0, fallback_mA=0, hold_ns=6 * NS_PER_S) for k in range(N_CARS)
     ]
     main = circuit("main", 100000, is_dynamic=True, meter=0, background_mA=40000)
-    tables = site([main], chargers, [meter("grid", 300_000_000)], **TUNING)
+    tables = site([main], chargers, [meter("grid", 300_000_000)], **HOURS)
     loop = CarLoop(tables, rng, habits)
     loop.plug_all()
     for k in range(900):

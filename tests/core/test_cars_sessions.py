@@ -13,7 +13,7 @@ from tests.support import reference
 from tests.support.car_loop import CarLoop
 from tests.support.car_service import n_contactor_moves, turns
 from tests.support.car_stories import TUNING
-from tests.support.cars import NEVER_ns, Habits, span_s
+from tests.support.cars import Habits, NEVER_ns, span_s
 from tests.support.core_sites import NS_PER_S, charger, circuit, meter, site
 
 WAKE_s = 120

@@ -43,17 +43,27 @@ def stepped(seed: int, kinds: tuple[Habits, ...]) -> tuple[CarLoop, int]:
     return loop, from_ns
 
 
-@pytest.mark.parametrize("first_seed", range(0, 40, 10))
+def check_step(seed: int) -> CarLoop:
+    loop, from_ns = stepped(seed, STEADY)
+    assert max(loop.plant.turns(from_ns)) <= 1, f"seed {seed}"
+    assert loop.setpoints_mA() == settled_mA(loop), f"seed {seed}"
+    assert loop.plant.violations == [], f"seed {seed}"
+    assert loop.plant.over.found == [], f"seed {seed}"
+    return loop
+
+
+@pytest.mark.parametrize("first_seed", range(0, 30, 10))
 def test_one_step_of_the_building_turns_no_setpoint_twice(first_seed: int) -> None:
-    n_moved = 0
+    n_writes = 0
     for seed in range(first_seed, first_seed + 10):
-        loop, from_ns = stepped(seed, STEADY)
-        assert max(loop.plant.turns(from_ns)) <= 1, f"seed {seed}"
-        assert loop.setpoints_mA() == settled_mA(loop), f"seed {seed}"
-        assert loop.plant.violations == [], f"seed {seed}"
-        assert loop.plant.over.found == [], f"seed {seed}"
-        n_moved += sum(at_ns >= from_ns for at_ns, *_ in loop.plant.writes)
-    assert n_moved > 20
+        n_writes += len(check_step(seed).plant.writes)
+    assert n_writes > 100
+
+
+@pytest.mark.long
+def test_many_single_steps_of_the_building() -> None:
+    for seed in range(1000, 1500):
+        check_step(seed)
 
 
 @pytest.mark.parametrize("first_seed", range(100, 120, 10))
@@ -86,15 +96,25 @@ def woken(seed: int) -> tuple[CarLoop, int, int]:
     return loop, late, from_ns
 
 
-@pytest.mark.parametrize("first_seed", range(0, 40, 10))
+def check_wake(seed: int) -> None:
+    loop, late, from_ns = woken(seed)
+    cuts = [
+        (at_ns, i, before_mA, after_mA)
+        for at_ns, i, before_mA, after_mA in loop.plant.writes
+        if at_ns >= from_ns and after_mA < before_mA
+    ]
+    assert cuts == [], f"seed {seed}, car {late} wakes at {from_ns}"
+    assert loop.plant.violations == [], f"seed {seed}"
+    assert loop.draws_mA()[late] > 0
+
+
+@pytest.mark.parametrize("first_seed", range(0, 30, 10))
 def test_one_waking_car_cuts_nobody(first_seed: int) -> None:
     for seed in range(first_seed, first_seed + 10):
-        loop, late, from_ns = woken(seed)
-        cuts = [
-            (at_ns, i, before_mA, after_mA)
-            for at_ns, i, before_mA, after_mA in loop.plant.writes
-            if at_ns >= from_ns and after_mA < before_mA
-        ]
-        assert cuts == [], f"seed {seed}, car {late} wakes at {from_ns}"
-        assert loop.plant.violations == [], f"seed {seed}"
-        assert loop.draws_mA()[late] > 0
+        check_wake(seed)
+
+
+@pytest.mark.long
+def test_many_waking_cars_cut_nobody() -> None:
+    for seed in range(1000, 1500):
+        check_wake(seed)

@@ -225,6 +225,12 @@ def test_loss_may_be_in_kilowatts() -> None:
     assert bench.circuit(0)["external_kinds"] == 0b1000
 
 
+def test_circuit_that_takes_none_says_so() -> None:
+    core = attached(site([circuit("main", 100000)], [charger("a")]))
+    assert core.step(1) == 0
+    assert core.circuit(0)["external_state"] == External.EXTERNAL_NONE
+
+
 def test_sub_circuit_alone_is_limited() -> None:
     main = circuit("main", 100000)
     sub = circuit("sub", 63000, parent=0, **LOSS_A)

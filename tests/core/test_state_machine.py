@@ -169,8 +169,8 @@ class Conversation(Loop):
         if code != GOOD:
             self.core.charger_status(i, code, None, None, None, at_ns)
             return
-        draw_mA = (box.draw_mA(at_ns),) * len(row.phases) + (0,) * (3 - len(row.phases))
-        current_mA = draw_mA if row.has_measured_current else None
+        draws_mA = [box.draw_mA(at_ns) if p in box.phases else 0 for p in row.phases] + [0, 0]
+        current_mA = tuple(draws_mA[:3]) if row.has_measured_current else None
         self.core.charger_status(i, GOOD, box.state, current_mA, box.setpoint_mA, at_ns)
         if not charger["is_armed"]:
             self.core.charger_armed(i, True, box.setpoint_mA)
@@ -198,6 +198,16 @@ def machine_site(seed: int) -> Tables:
             replace(row, fuse_type="B", fuse_rated_mA=max(row.limit_mA) * 4 // 5)
             for row in circuits
         )
+    if rng.random() < 0.3:
+        main = replace(
+            circuits[0],
+            takes_external=True,
+            loss_mA=rng.choice((None, (0, 0, 0), (32_000, 16_000, 32_000))),
+            loss_W=rng.choice((4_200, 40_000)),
+            loss_after_ns=rng.choice((None, 60 * NS_PER_S)),
+            guaranteed_W=rng.choice((None, 4_200, 12_000)),
+        )
+        circuits = (main, *circuits[1:])
     return replace(tables, circuits=circuits)
 
 
@@ -269,6 +279,33 @@ class CoreMachine(RuleBasedStateMachine):
     def car(self, i: int, state: str, wanted_mA: int) -> None:
         box = self.loop.plant.boxes[i % len(self.loop.plant.boxes)]
         box.state, box.wanted_mA = state, wanted_mA
+
+    @rule(i=st.integers(0, 6), n_phases=st.integers(1, 3), n=st.sampled_from((1, 30, 200)))
+    def another_car(self, i: int, n_phases: int, n: int) -> None:
+        """One that may use fewer phases than the charger has; the core sees the other one go."""
+        i %= len(self.loop.plant.boxes)
+        box = self.loop.plant.boxes[i]
+        box.state = "A"
+        self.scans(10)
+        if self.loop.core.charger(i)["unused_phases"]:
+            self.loop.has_lied = True
+        box.phases = self.loop.tables.chargers[i].phases[:n_phases]
+        box.state = "C"
+        self.scans(n)
+
+    @rule(
+        limit_mA=st.none() | st.tuples(*[st.sampled_from((0, 6_000, 16_000, 32_000, 200_000))] * 3),
+        power_W=st.sampled_from((None, 0, 4_200, 11_000, 100_000)),
+        for_s=st.sampled_from((None, 1, 20)),
+        n=st.sampled_from((1, 10)),
+    )
+    def limit_from_outside(
+        self, limit_mA: Phases | None, power_W: int | None, for_s: int | None, n: int
+    ) -> None:
+        if self.loop.tables.circuits[0].takes_external:
+            until_ns = None if for_s is None else self.loop.now_ns + for_s * NS_PER_S
+            self.loop.core.external_limit(0, limit_mA, power_W, until_ns, self.loop.now_ns)
+            self.scans(n)
 
     @rule(c=st.integers(0, 2), parts=st.tuples(*[st.integers(0, 4)] * 3))
     def building(self, c: int, parts: tuple[int, int, int]) -> None:

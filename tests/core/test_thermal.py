@@ -284,9 +284,12 @@ def test_rated_current_for_ever_lets_it_cool_and_never_warns() -> None:
 # what is held back: a limit above the rating, which no site file may have, warms by itself
 
 
-def fused_bench(*cars: ChargerRow, limit_mA: int = 63_000, rated_mA: int = 50_000) -> Bench:
+def fused_bench(
+    *cars: ChargerRow, limit_mA: int = 63_000, rated_mA: int = 50_000, **changes: object
+) -> Bench:
     """Behind a type C whose warmth is not known, beside a building."""
-    row = circuit("main", limit_mA, is_dynamic=True, meter=0, fuse_type="C", fuse_rated_mA=rated_mA)
+    fused = {"fuse_type": "C", "fuse_rated_mA": rated_mA, **changes}
+    row = circuit("main", limit_mA, is_dynamic=True, meter=0, **fused)
     return Bench(site([row], list(cars), [meter("grid")], stagger_ns=0, soft_start_ns=0))
 
 
@@ -387,6 +390,18 @@ def test_only_minima_of_those_who_can_be_commanded_are_kept_free() -> None:
     bench.settle_in(31_000, 60)
     assert bench.core.cooling()
     assert bench.setpoints_mA == [6_000, 6_000, 6_000]
+
+
+def test_a_start_that_a_warm_fuse_keeps_from_is_not_blamed_on_a_limit_from_outside() -> None:
+    bench = fused_bench(
+        big_car("a"), big_car("b"), takes_external=True, loss_mA=(60_000, 60_000, 60_000)
+    )
+    bench.states[1] = "A"
+    until_warm(bench, 31_000)
+    bench.states[1] = "C"
+    bench.settle_in(31_000, 20)
+    assert bench.circuit(0)["limit_mA"] == [60_000] * 3
+    assert [bench.charger(i)["reason"] for i in range(2)] == [COOLS_DOWN, COOLS_DOWN]
 
 
 def test_a_fuse_that_is_larger_than_the_limit_by_enough_holds_no_share_back() -> None:

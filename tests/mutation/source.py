@@ -8,6 +8,7 @@ change of the constant would make a difference.
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -77,9 +78,10 @@ class Module:
 
 def find_constants(module: Module, ledger: Ledger) -> list[Constant]:
     """Constants of a module in the order in which they are given; those of its `.pxd` first."""
-    constants = list(_enum_members(module.pxd_file, logical_lines(module.pxd), ledger))
-    lines = logical_lines(module.source)
-    constants += _enum_members(module.file, lines, ledger)
+    lines, pxd_lines = logical_lines(module.source), logical_lines(module.pxd)
+    sizes = _array_sizes([*lines, *pxd_lines])
+    constants = list(_enum_members(module.pxd_file, pxd_lines, ledger, sizes))
+    constants += _enum_members(module.file, lines, ledger, sizes)
     for line in lines:
         if line.indent or line.is_head:
             continue
@@ -96,19 +98,31 @@ def find_constants(module: Module, ledger: Ledger) -> list[Constant]:
     return constants
 
 
-def _enum_members(file: str, lines: list[Line], ledger: Ledger) -> Iterator[Constant]:
+def _array_sizes(lines: list[Line]) -> set[str]:
+    """Names that say how large an array is, and so have to be known to the compiler."""
+    return {
+        line.tokens[k].text
+        for line in lines
+        for k in range(1, len(line.tokens) - 1)
+        if line.word == "cdef" and line.tokens[k].is_name and line.tokens[k - 1].text == "["
+    }
+
+
+def _enum_members(
+    file: str, lines: list[Line], ledger: Ledger, left_out: set[str]
+) -> Iterator[Constant]:
+    values = itertools.count()
     for line in _enum_lines(lines):
+        names = [t for t in line.tokens if t.is_name and t.depth == 0 and t.text not in left_out]
         if line.is_head:
-            value = 0
-            continue
-        names = [t for t in line.tokens if t.is_name and t.depth == 0]
-        if len(line.tokens) > 1 and line.tokens[1].text == "=":
-            begin = line.tokens[1].end + 1
-            yield Constant(names[0].text, file, line, begin, len(line.text), ledger.number())
-            continue
-        for item in names:
-            yield Constant(item.text, file, line, 0, 0, ledger.number(), str(value))
-            value += 1
+            values = itertools.count()
+        elif len(line.tokens) > 1 and line.tokens[1].text == "=":
+            begin, end = line.tokens[1].end + 1, len(line.text)
+            for name in names[:1]:
+                yield Constant(name.text, file, line, begin, end, ledger.number())
+        else:
+            for name in names:
+                yield Constant(name.text, file, line, 0, 0, ledger.number(), str(next(values)))
 
 
 def _enum_lines(lines: list[Line]) -> Iterator[Line]:
@@ -202,9 +216,10 @@ def _says_false(head: Line) -> bool:
 def _replace_enums(edits: Edits, lines: list[Line], file: str, constants: list[Constant]) -> None:
     for line in _enum_lines(lines):
         of_line = [c for c in constants if c.file == file and c.line == line]
-        text = "" if line.is_head else "cdef int64_t " + ", ".join(c.name for c in of_line)
-        indent = line.begin - line.indent
-        edits.changes.append((indent, line.end, text))
+        text = "cdef long long " + ", ".join(c.name for c in of_line)
+        if not of_line:
+            text = "" if line.is_head else f"cdef enum:\n    {line.text}"
+        edits.changes.append((line.begin - line.indent, line.end, text))
 
 
 def _worked_out(constants: list[Constant], ledger: Ledger) -> str:

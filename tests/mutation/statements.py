@@ -27,7 +27,7 @@ def rewrite_head(line: Line, place: Place, ledger: Ledger) -> str:
     else:
         assert line.word in NO_EXPRESSIONS, line.text
         return line.text
-    return line.text[:begin] + text + line.text[end:]
+    return f"{line.text[:begin]}({text}){line.text[end:]}"
 
 
 def rewrite_declaration(line: Line, place: Place, ledger: Ledger) -> str:
@@ -104,8 +104,9 @@ class _Statement(Rewriter):
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target = node.targets[0]
             if any(isinstance(part, ast.Attribute) for part in ast.walk(target)):
-                value = self.source(node.value)
-                return self._guard(n, f"{self.source(target)} != ({value})", node)
+                cast = "<bint>" if isinstance(node.value, (ast.BoolOp, ast.Compare)) else ""
+                value = f"{cast}({self.source(node.value)})"
+                return self._guard(n, f"{self.source(target)} != {value}", node)
         return f"is_on({n})"
 
     def _guard(self, n: int, differs: str, node: ast.Assign | ast.AugAssign) -> str:

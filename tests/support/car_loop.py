@@ -13,7 +13,7 @@ from loadctl._core import Core
 from loadctl.tables import Tables
 from tests.support.car_plant import CarPlant
 from tests.support.cars import PLAIN, Car, Habits
-from tests.support.closed_loop import MS, READ_ns, STATUS_ns, Loop, Losses
+from tests.support.closed_loop import MS, Loop, Losses, READ_ns, STATUS_ns
 from tests.support.core_sites import GOOD, NO_ANSWER, NS_PER_S, RUN, START, PERIOD_ns, attached
 
 WATCH_ns = 450 * MS

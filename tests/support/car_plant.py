@@ -155,8 +155,8 @@ class OverWatch:
     """Finds a load that stays above a limit for longer than cars need to be cut for it.
 
     The time runs while the load is above and the building takes no more than at any moment of it: a
-    new rise of the building is a new excess. Only what cars draw can be cut, and their pilot tolerances are
-    allowed for.
+    new rise of the building is a new excess. Only what cars draw can be cut, and their pilot
+    tolerances are allowed for.
     """
 
     def __init__(self, plant: CarPlant) -> None:

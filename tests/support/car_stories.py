@@ -8,7 +8,7 @@ from typing import Any
 from loadctl.tables import CircuitRow, Phases, Tables
 from tests.support import reference
 from tests.support.car_loop import CarLoop
-from tests.support.cars import Car, Habits, span_s
+from tests.support.cars import Car, Habits, TOLERANCE_mA, span_s
 from tests.support.core_sites import NS_PER_S, charger, circuit, meter, site
 
 PHASE_MAPS = ((0, 1, 2), (0, 1, 2), (1, 2, 0), (0,), (1,), (2,), (2, 0))
@@ -30,7 +30,8 @@ TUNING = {
 
 
 def roomy_site(rng: random.Random, n: int, building_mA: int, **tunings: int) -> Tables:
-    """All minima fit beside a building of up to `building_mA`; what is beyond is scarce."""
+    """All minima, a pilot tolerance each, fit beside a building of up to `building_mA`; what is
+    beyond is scarce."""
     circuits = [
         circuit("main", 0, is_dynamic=True, meter=0, background_mA=building_mA),
         circuit("sub", 0, parent=0),
@@ -62,7 +63,7 @@ def _fitted(rng: random.Random, rows: Tables, c: int, building_mA: int) -> Circu
     below = [row for i, row in enumerate(rows.chargers) if c in reference.chain(rows, i)]
     limit_mA = [
         building_mA
-        + sum(row.min_mA for row in below if p in row.phases)
+        + sum(row.min_mA + TOLERANCE_mA for row in below if p in row.phases)
         + rng.randint(0, 5 + 5 * len(below)) * 1000
         for p in range(3)
     ]

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from loadctl._core import Core
-from loadctl.tables import ChargerRow, Phases, Tables, Tuning
+from loadctl.tables import ChargerRow, CircuitRow, Phases, Tables, Tuning
 from tests.support.core_sites import BAD_FRAME, GOOD, NEVER, NO_ANSWER, NOT_SENT
-from tests.support.reference import PAIRS, chain, uses_only
+from tests.support.reference import PAIRS, chain
 
 NEVER_LEFT = (NEVER, NOT_SENT)
 UNANSWERED = (NO_ANSWER, BAD_FRAME)
 MOST_SAMPLES = 50
 KIND_POWER = 3
+KIND_CHARGERS = 10
+CHARGES_mA, IDLE_mA, IDLE_ns = 5_000, 500, 60 * 10**9
 
 
 @dataclass
@@ -35,6 +37,8 @@ class ChargerBook:
     has_seen_above: bool = False
     raised_at_ns: int | None = None
     samples: list[tuple[int, Phases]] = field(default_factory=list)
+    idle_since_ns: dict[int, int] = field(default_factory=dict)  # by phase
+    unused: set[int] = field(default_factory=set)  # phases that its car does not use
 
     def written(self, value_mA: int, code: int, at_ns: int) -> None:
         if code in NEVER_LEFT:
@@ -56,8 +60,24 @@ class ChargerBook:
         if code in UNANSWERED:
             self.is_silent = True
             self.may_mA = max(self.may_mA, self.row.fallback_mA)
+            self.who_knows()
+
+    def who_knows(self) -> None:
+        """It may be another car by now."""
+        self.idle_since_ns.clear()
+        self.unused.clear()
+
+    def note_phases(self, draw_mA: Phases, at_ns: int) -> None:
+        for p in self.row.phases:
+            if draw_mA[p] >= IDLE_mA:
+                self.unused.discard(p)
+            if draw_mA[p] >= IDLE_mA or max(draw_mA) < CHARGES_mA:
+                self.idle_since_ns.pop(p, None)
+            elif at_ns - self.idle_since_ns.setdefault(p, at_ns) >= IDLE_ns:
+                self.unused.add(p)
 
     def sampled(self, draw_mA: Phases, at_ns: int) -> None:
+        self.note_phases(draw_mA, at_ns)
         self.samples = [*self.samples[-MOST_SAMPLES:], (at_ns, draw_mA)]
         if self.is_acknowledged and at_ns > self.acknowledged_at_ns:
             if max(draw_mA) > self.told_mA:
@@ -80,6 +100,7 @@ class ChargerBook:
         if self.is_armed and not self.is_silent:
             return
         self.is_armed, self.is_silent, self.is_acknowledged = True, False, False
+        self.who_knows()
         self.told_mA = told_mA
         self.may_mA = max(self.may_mA, self.row.rated_mA)
 
@@ -109,19 +130,65 @@ class MeterBook:
     before_mA: Phases | None = None
 
 
-def counts_of(tables: Tables) -> dict[tuple[int, int], dict[int, int]]:
+@dataclass
+class Told:
+    """The last word from outside about a circuit."""
+
+    limit_mA: Phases | None
+    power_W: int | None
+    until_ns: int | None
+    at_ns: int
+
+
+class InForce(NamedTuple):
+    """What a circuit may carry now, by phase and in watts, and what its chargers may take."""
+
+    limit_mA: Phases
+    power_W: int | None
+    chargers_W: int | None
+
+
+def in_force(row: CircuitRow, told: Told | None, now_ns: int) -> InForce:
+    """The limits of the file, lowered by what counts from outside."""
+    most_mA, most_W, chargers_W = row.limit_mA, row.limit_W, None
+    if not row.takes_external:
+        return InForce(most_mA, most_W, chargers_W)
+    is_over = told is not None and told.until_ns is not None and now_ns >= told.until_ns
+    is_lost = told is None or (
+        row.loss_after_ns is not None and now_ns - told.at_ns >= row.loss_after_ns
+    )
+    words: list[tuple[Phases | None, int | None]] = []
+    if is_over or is_lost:
+        words.append((row.loss_mA, row.loss_W))
+    if told is not None and not is_over and (not is_lost or told.until_ns is not None):
+        least_W = row.guaranteed_W or 0
+        power_W = None if told.power_W is None else max(told.power_W, least_W)
+        words.append((told.limit_mA, power_W))
+    for limit_mA, power_W in words:
+        a, b, d = map(min, most_mA, limit_mA or most_mA)
+        most_mA = (a, b, d)
+        if power_W is not None and row.guaranteed_W is not None:
+            chargers_W = power_W if chargers_W is None else min(power_W, chargers_W)
+        elif power_W is not None:
+            most_W = power_W if most_W is None else min(power_W, most_W)
+    return InForce(most_mA, most_W, chargers_W)
+
+
+Counts = dict[tuple[int, int], dict[int, int]]
+
+
+def counts_of(tables: Tables, used_phases: tuple[tuple[int, ...], ...]) -> Counts:
     """By circuit and kind of every limit: how often each charger counts in it."""
-    counts: dict[tuple[int, int], dict[int, int]] = {}
-    for c, circuit in enumerate(tables.circuits):
-        below = {i: row for i, row in enumerate(tables.chargers) if c in chain(tables, i)}
+    counts: Counts = {}
+    for c in range(len(tables.circuits)):
+        below = {i: used for i, used in enumerate(used_phases) if c in chain(tables, i)}
         for p in range(3):
-            counts[c, p] = {i: 1 for i, row in below.items() if p in row.phases}
-        if circuit.limit_W is not None:
-            counts[c, KIND_POWER] = {i: len(row.phases) for i, row in below.items()}
-        if circuit.unbalance_mA is not None:
-            for k, (p, q) in enumerate(PAIRS):
-                only = {i: 1 for i, row in below.items() if uses_only(row, p, q)}
-                counts[c, KIND_POWER + 1 + k] = only
+            counts[c, p] = {i: 1 for i, used in below.items() if p in used}
+        counts[c, KIND_POWER] = {i: len(used) for i, used in below.items()}
+        counts[c, KIND_CHARGERS] = counts[c, KIND_POWER]
+        for k, (p, q) in enumerate(PAIRS):
+            only = {i: 1 for i, used in below.items() if p in used and q not in used}
+            counts[c, KIND_POWER + 1 + k] = only
     return counts
 
 
@@ -135,7 +202,9 @@ class Book:
         self.block = bytearray(self.core.plant_bytes)
         self.core.attach(self.block)
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
-        self.counts = counts_of(tables)
+        self.told: dict[int, Told] = {}
+        self.in_force = [in_force(row, None, 0) for row in tables.circuits]
+        self._counts: dict[tuple[tuple[int, ...], ...], Counts] = {}
         self.meters = [MeterBook() for _ in tables.meters]
         self.chargers = [ChargerBook(row, row.rated_mA) for row in tables.chargers]
         self.orders: dict[int, int] = {}
@@ -168,7 +237,20 @@ class Book:
             getattr(core, name)(*args)
         return block
 
+    @property
+    def counts(self) -> Counts:
+        used = tuple(self.core.used_phases())
+        if used not in self._counts:
+            self._counts[used] = counts_of(self.tables, used)
+        return self._counts[used]
+
     # inputs
+
+    def external_limit(
+        self, c: int, limit_mA: Phases | None, power_W: int | None, until_ns: int | None, at_ns: int
+    ) -> None:
+        self._tell("external_limit", c, limit_mA, power_W, until_ns, at_ns)
+        self.told[c] = Told(limit_mA, power_W, until_ns, at_ns)
 
     def set_mode(self, mode: int) -> None:
         self.mode = mode
@@ -188,6 +270,8 @@ class Book:
     def charger_status(self, i: int, code: int, state: Any, current_mA: Any, *rest: Any) -> None:
         row, book = self.tables.chargers[i], self.chargers[i]
         book.answered(code)
+        if code == GOOD and state == "A":
+            book.who_knows()
         if code == GOOD and current_mA is not None and row.has_measured_current:
             draw_mA = [0, 0, 0]
             for terminal, p in enumerate(row.phases):
@@ -214,6 +298,9 @@ class Book:
             self.first_step_at_ns = now_ns
         for book in self.chargers:
             book.passed(now_ns, self.tuning)
+        self.in_force = [
+            in_force(row, self.told.get(c), now_ns) for c, row in enumerate(self.tables.circuits)
+        ]
         result: int = self._tell("step", now_ns)
         self._follow_starving()
         return result

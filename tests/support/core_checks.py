@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadctl.reasons import NO_ROOM_FOR_MINIMUM
+from loadctl.reasons import NO_ROOM_FOR_MINIMUM, NO_ROOM_FROM_OUTSIDE
 from loadctl.tables import Phases
-from tests.support.core_book import KIND_POWER, Book
+from tests.support.core_book import KIND_CHARGERS, KIND_POWER, Book
 from tests.support.core_sites import RUN
 from tests.support.reference import chain
 
@@ -43,6 +43,7 @@ def check_reserves(book: Book) -> None:
             assert row["reserve_mA"] >= table.fallback_mA, where
         if not mine.is_armed:
             assert row["reserve_mA"] >= table.rated_mA, where
+        assert set(table.phases) - set(book.core.used_phases()[i]) <= mine.unused, where
         if mine.samples and not mine.is_silent:
             assert row["reserve_mA"] >= max(mine.samples[-1][1]), where
 
@@ -52,6 +53,8 @@ def check_reserves(book: Book) -> None:
 
 def check_step(book: Book) -> None:
     rows = rows_of(book)
+    for c, now in enumerate(book.in_force):
+        assert tuple(book.core.circuit(c)["limit_mA"]) == now.limit_mA
     check_grants(book, rows)
     check_takes(book, rows)
     check_probes(book, rows)
@@ -122,7 +125,7 @@ def check_excess(book: Book, rows: Rows) -> None:
             over_mA = abs(book.meters[circuit.meter].load_mA[p])
             if circuit.counts_export:
                 over_mA = book.meters[circuit.meter].load_mA[p]
-            over_mA -= book.core.circuit(c)["limit_mA"][p]
+            over_mA -= book.in_force[c].limit_mA[p]
             below = users(book, c, p)
             late_mA = sum(max(0, rows[i]["reserve_mA"] - rows[i]["setpoint_mA"]) for i in below)
             told = [i for i in below if can_be_told(book, i) and rows[i]["has_status"]]
@@ -135,7 +138,7 @@ def check_excess(book: Book, rows: Rows) -> None:
 def check_refusals(book: Book, rows: Rows) -> None:
     """A limit that is named as too full for a minimum is: nobody is skipped who would fit."""
     for i, row in enumerate(rows):
-        if row["reason"] != NO_ROOM_FOR_MINIMUM:
+        if row["reason"] not in (NO_ROOM_FOR_MINIMUM, NO_ROOM_FROM_OUTSIDE):
             continue
         c, kind = row["binding_circuit"], row["binding_kind"]
         circuit = book.core.circuit(c)
@@ -144,6 +147,7 @@ def check_refusals(book: Book, rows: Rows) -> None:
         wanted = minima(rows, book)
         wanted[i] += book.tables.chargers[i].min_mA
         room_mA = cap_mA(book, c, kind, backgrounds_most_mA(book)[c])
+        assert room_mA is not None
         assert used_mA(book.counts[c, kind], wanted) > room_mA, f"charger {i}"
 
 
@@ -266,19 +270,29 @@ def users(book: Book, c: int, p: int) -> list[int]:
 
 def caps_mA(book: Book, backgrounds_mA: list[Phases]) -> dict[tuple[int, int], int]:
     """What chargers may draw together, by circuit and kind, beside these backgrounds."""
-    return {(c, kind): cap_mA(book, c, kind, backgrounds_mA[c]) for c, kind in book.counts}
+    caps = {}
+    for place in book.counts:
+        most_mA = cap_mA(book, *place, backgrounds_mA[place[0]])
+        if most_mA is not None:
+            caps[place] = most_mA
+    return caps
 
 
-def cap_mA(book: Book, c: int, kind: int, background_mA: Phases) -> int:
-    circuit = book.tables.circuits[c]
+def cap_mA(book: Book, c: int, kind: int, background_mA: Phases) -> int | None:
+    circuit, now = book.tables.circuits[c], book.in_force[c]
     if kind < KIND_POWER:
-        limit_mA: int = book.core.circuit(c)["limit_mA"][kind]
-        return limit_mA - circuit.margin_mA - background_mA[kind]
+        return now.limit_mA[kind] - circuit.margin_mA - background_mA[kind]
     if kind == KIND_POWER:
-        assert circuit.limit_W is not None
-        return circuit.limit_W * 1_000_000 // book.tables.site.voltage_mV - sum(background_mA)
-    assert circuit.unbalance_mA is not None
+        return mA_of(book, now.power_W, sum(background_mA))
+    if kind == KIND_CHARGERS:
+        return mA_of(book, now.chargers_W, 0)
     return circuit.unbalance_mA
+
+
+def mA_of(book: Book, power_W: int | None, less_mA: int) -> int | None:
+    if power_W is None:
+        return None
+    return power_W * 1_000_000 // book.tables.site.voltage_mV - less_mA
 
 
 def used_mA(counts: dict[int, int], currents_mA: dict[int, int]) -> int:

@@ -66,6 +66,10 @@ def limits_of(
     return [limit for limit in limits if limit.counts]
 
 
+def uses_only(row: ChargerRow, p: int, q: int) -> bool:
+    return p in row.phases and q not in row.phases
+
+
 def in_force(row: CircuitRow, told: Outside | None) -> tuple[list[int], list[int], list[int]]:
     """Currents by phase, every power of all that is on the circuit, every power of chargers."""
     powers_W = [] if row.limit_W is None else [row.limit_W]

@@ -77,9 +77,18 @@ def test_gate_imports_neither_the_core_nor_anything_heavy() -> None:
     assert offenders(files("loadctl/gate.py"), forbidden) == []
 
 
-@pytest.mark.parametrize("pattern", ["loadctl/scan.py", "loadctl/field.py", "loadctl/pacer.py"])
-def test_the_scan_imports_nothing_heavy(pattern: str) -> None:
-    assert offenders(files(pattern), HEAVY) == []
+SCAN = ("scan", "field", "pacer", "external", "commands", "control")
+
+
+@pytest.mark.parametrize("name", SCAN)
+def test_the_scan_imports_nothing_heavy(name: str) -> None:
+    assert offenders(files(f"loadctl/{name}.py"), HEAVY) == []
+
+
+def test_control_imports_only_plain_rows_and_errors_of_ours() -> None:
+    """Commands and the scan share it: neither may pull the other in."""
+    ours = {name for name in imported(ROOT / "loadctl/control.py") if name.startswith("loadctl")}
+    assert {name.split(".")[1] for name in ours} == {"errors", "tables"}
 
 
 def test_serial_and_minimalmodbus_are_imported_in_one_place_each() -> None:

@@ -129,7 +129,7 @@ def test_return_of_zero_within_a_loop_is_left_out_too() -> None:
 def test_constants_are_worked_out_again_and_noted_where_they_are_used() -> None:
     source = "cdef enum:\n    HELD_s = 30\n\ncdef int64_t HELD_ns = HELD_s * 5\n\n\n"
     ledger, text = mutated(source + FUNCTION + "    return a // HELD_ns\n")
-    assert "cdef int64_t HELD_s\n" in text
+    assert "cdef long long HELD_s\n" in text
     assert "def work_out_constants():\n    global HELD_s\n    global HELD_ns\n" in text
     of_constant = [m for m in ledger.mutants if m.function == "constants"]
     assert [m.after for m in of_constant][:2] == ["HELD_s = 31", "HELD_s = 29"]
@@ -141,13 +141,16 @@ def test_constants_are_worked_out_again_and_noted_where_they_are_used() -> None:
 
 def test_enums_of_a_pxd_become_variables_there() -> None:
     ledger = Ledger()
-    pxd = "cdef enum:\n    # why\n    TOLERANCE_mA = 600\n\ncdef enum Kind:\n    ONE = 1\n"
-    module = Module("law/some.pyx", HEAD + FUNCTION + "    return a\n", pxd)
+    named = "cdef enum Kind:\n    ONE = 1\n"
+    pxd = "cdef enum:\n    # why\n    TOLERANCE_mA = 600\n    SIZE = 3\n\n" + named
+    source = HEAD + FUNCTION + "    cdef int32_t few[SIZE]\n    return a\n"
+    module = Module("law/some.pyx", source, pxd)
     constants = find_constants(module, ledger)
     assert [constant.name for constant in constants] == ["TOLERANCE_mA"]
     changed = mutate_pxd(module, constants)
-    assert "cdef int64_t TOLERANCE_mA" in changed
-    assert "cdef enum Kind:\n    ONE = 1\n" in changed
+    assert "cdef long long TOLERANCE_mA" in changed
+    assert named in changed
+    assert "cdef enum:\n    SIZE = 3\n" in changed
     assert "TOLERANCE_mA = ((599)" in mutate(module, constants, {}, ledger)
 
 

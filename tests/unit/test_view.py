@@ -252,7 +252,7 @@ def test_bar_is_building_then_chargers_and_red_where_too_much_could_flow(
 
 
 def test_bar_of_a_phase_without_supply_says_so() -> None:
-    assert bar(screens.circuit(limit_A=0.0), 0, 12, Glyphs()).plain == "no supply   "
+    assert bar(screens.circuit(limit_A=0.0), 0, 12, Glyphs()).plain == "0 A allowed "
 
 
 def test_screen_in_ascii_has_no_other_character() -> None:

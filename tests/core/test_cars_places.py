@@ -137,7 +137,7 @@ def test_they_take_turns_in_the_order_of_asking(seed: int) -> None:
 def mixed(seed: int) -> tuple[CarLoop, Service]:
     """Any static tree and mix of minima and phases, one tier, all cars asking from early on."""
     rng = random.Random(f"mixed {seed}")
-    tables = one_tier(random_site(rng, 5, 8))
+    tables = scarce_site(rng)
     n = len(tables.chargers)
     loop = CarLoop(tables, rng, [PROMPT] * n, period_ns=SCAN_ns)
     loop.run(60)
@@ -146,6 +146,16 @@ def mixed(seed: int) -> tuple[CarLoop, Service]:
     service = Service(loop)
     service.run((n + 3) * ROTATE_s)
     return loop, service
+
+
+def scarce_site(rng: random.Random) -> Tables:
+    """The next random tree where not everyone fits who would fit alone."""
+    while True:
+        tables = one_tier(random_site(rng, 5, 8))
+        able = [i for i in range(len(tables.chargers)) if fits_alone(tables, i)]
+        wants = [i in able for i in range(len(tables.chargers))]
+        if len(reference.admit(tables, wants, reference.limits_of(tables))) < len(able):
+            return tables
 
 
 def one_tier(tables: Tables) -> Tables:
@@ -172,3 +182,28 @@ def test_any_tree_and_mix_everyone_is_served_within_as_many_quanta_as_cars(
                 n_waits += wait_ns > ROTATE_s * NS_PER_S // 2
         assert loop.plant.violations == [], f"seed {seed}"
     assert n_waits > 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_car_that_needs_several_places_at_once_is_served_in_time(seed: int) -> None:
+    """Six single-phase cars, two to a phase, change places at times of their own; one three-phase
+    car needs a place on each phase: those are kept for it once it has waited for long."""
+    rng = random.Random(f"three at once {seed}")
+    phases: list[tuple[int, ...]] = [(0,), (1,), (2,), (0,), (1,), (2,), (0, 1, 2)]
+    chargers = [
+        charger(f"x{k}", phases=p, failsafe_mA=0, fallback_mA=0) for k, p in enumerate(phases)
+    ]
+    tables = site([circuit("main", 6500)], chargers, **PLACES)
+    loop = CarLoop(tables, rng, [PROMPT] * 7, period_ns=SCAN_ns)
+    loop.run(60)
+    for k, car in enumerate(loop.cars[:6]):
+        at_ns = loop.now_ns + (k % 3) * ROTATE_s // 3 * NS_PER_S
+        car.will([(at_ns + rng.randint(0, 60) * NS_PER_S, "plug", 0)])
+    loop.run(ROTATE_s)
+    loop.cars[6].plug(loop.now_ns)
+    service = Service(loop)
+    service.run(16 * ROTATE_s)
+    assert max(wait_ns for _, wait_ns, _ in service.all_waits()) <= 7 * ROTATE_s * NS_PER_S
+    n_turns = [sum(turn.charger_i == i for turn in turns(loop)) for i in range(7)]
+    assert min(n_turns) >= 2
+    assert loop.plant.violations == []

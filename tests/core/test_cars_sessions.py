@@ -302,3 +302,34 @@ def test_limit_pauses_the_fewest_and_they_return(seed: int) -> None:
     assert min(loop.setpoints_mA()) >= 6000
     assert sum(n_contactor_moves(loop, from_ns)) == 2 * n_paused
     assert loop.plant.over.found == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_limit_pauses_one_that_stands_in_for_several(seed: int) -> None:
+    """Room for one on each phase: a three-phase car goes, wherever it stands in the file."""
+    rng = random.Random(f"stands in {seed}")
+    maps: list[tuple[int, ...]] = [(0, 1, 2), (0,), (1,), (2,)]
+    rng.shuffle(maps)
+    rows = {k: {"phases": phases} for k, phases in enumerate(maps)}
+    loop = CarLoop(metered(4, 24000, rows), rng, [PROMPT] * 4)
+    loop.plug_all()
+    loop.run(MIN_ON_s + 60)
+    assert min(loop.setpoints_mA()) >= 6000
+    loop.step_building(0, (16000, 16000, 16000), 1)
+    loop.run(30)
+    assert [k for k in range(4) if loop.setpoints_mA()[k] == 0] == [maps.index((0, 1, 2))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_never_pause_is_served_where_higher_tiers_would_take_all(seed: int) -> None:
+    rng = random.Random(f"never first {seed}")
+    n = rng.randint(2, 5)
+    never = {"never_pause": True, "failsafe_mA": 6000, "fallback_mA": 6000}
+    rows: dict[int, dict[str, Any]] = {k: {"priority": 1} for k in range(n - 1)}
+    loop = begun(garage(n, 6500, rows | {n - 1: never}), [PROMPT] * n, seed)
+    loop.plug_all()
+    loop.run(60)
+    from_ns = loop.now_ns
+    loop.run(3 * ROTATE_s)
+    assert loop.setpoints_mA() == [0] * (n - 1) + [6500]
+    assert n_contactor_moves(loop, from_ns)[n - 1] == 0

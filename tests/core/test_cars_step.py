@@ -10,13 +10,14 @@ from tests.support.car_loop import CarLoop
 from tests.support.car_stories import (
     OVER,
     STEADY,
+    TUNING,
     WAKING,
     any_load,
     roomy_site,
     settled_mA,
 )
-from tests.support.cars import Habits
-from tests.support.core_sites import NS_PER_S
+from tests.support.cars import Habits, span_s
+from tests.support.core_sites import NS_PER_S, charger, circuit, meter, site
 
 BUILDING_mA = 20000
 
@@ -118,3 +119,33 @@ def test_one_waking_car_cuts_nobody(first_seed: int) -> None:
 def test_many_waking_cars_cut_nobody() -> None:
     for seed in range(1000, 1500):
         check_wake(seed)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_load_above_its_limit_is_cut_in_the_scan_that_reads_it(seed: int) -> None:
+    """Beside cars that sleep on their offers the meter alone tells: every car that draws is slow
+    to follow, so that a later cut would be seen."""
+    rng = random.Random(f"at once {seed}")
+    n_asleep, n_awake = rng.randint(1, 3), rng.randint(2, 4)
+    slow = Habits(follows_ns=span_s(11, 12))
+    habits = [Habits(wakes_ns=span_s(600, 600))] * n_asleep + [slow] * n_awake
+    n = n_asleep + n_awake
+    chargers = [
+        charger(f"x{k}", failsafe_mA=0, fallback_mA=0, hold_ns=6 * NS_PER_S) for k in range(n)
+    ]
+    main = circuit("main", 10000 * n, is_dynamic=True, meter=0, background_mA=10000 * n)
+    tables = site([main], chargers, [meter("grid")], **{**TUNING, "soft_start_ns": 0})
+    loop = CarLoop(tables, rng, habits)
+    for car in loop.cars[n_asleep:]:
+        car.plug(loop.now_ns)
+    loop.run(60)
+    for car in loop.cars[:n_asleep]:
+        car.plug(loop.now_ns)
+    loop.run(45)  # less than the time after which they count as full
+    assert loop.setpoints_mA() == [10000] * n
+    own_mA = 10000 * n_asleep + rng.randint(1000, 4000 * n_awake)
+    loop.step_building(0, (own_mA, own_mA, own_mA), 1)
+    loop.run(13)
+    assert max(loop.plant.load_mA(0, loop.now_ns)) <= 10000 * n
+    loop.run(20)
+    assert max(loop.plant.load_mA(0, loop.now_ns)) <= 10000 * n

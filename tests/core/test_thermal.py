@@ -288,8 +288,9 @@ def fused_bench(
     *cars: ChargerRow, limit_mA: int = 63_000, rated_mA: int = 50_000, **changes: object
 ) -> Bench:
     """Behind a type C whose warmth is not known, beside a building."""
-    fused = {"fuse_type": "C", "fuse_rated_mA": rated_mA, **changes}
-    row = circuit("main", limit_mA, is_dynamic=True, meter=0, **fused)
+    row = circuit(
+        "main", limit_mA, is_dynamic=True, meter=0, fuse_type="C", fuse_rated_mA=rated_mA, **changes
+    )
     return Bench(site([row], list(cars), [meter("grid")], stagger_ns=0, soft_start_ns=0))
 
 

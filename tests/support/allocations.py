@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import sys
 
 from bench.kernel import share_times_ns
+
 from bench.scans import MS, Scans
 from bench.sites import panels
 
@@ -63,7 +65,7 @@ def main() -> None:
     before = n_allocations.value
     malloc(16)
     counts |= {"deliberate": n_allocations.value - before, "orders": n_orders}
-    print(json.dumps(counts | {"now_ms": scans.now_ns // MS}))
+    sys.stdout.write(json.dumps(counts | {"now_ms": scans.now_ns // MS}))
 
 
 if __name__ == "__main__":

@@ -129,10 +129,18 @@ def check_excess(book: Book, rows: Rows) -> None:
             below = users(book, c, p)
             late_mA = sum(max(0, rows[i]["reserve_mA"] - rows[i]["setpoint_mA"]) for i in below)
             told = [i for i in below if can_be_told(book, i) and rows[i]["has_status"]]
-            before_mA = sum(book.chargers[i].told_mA for i in told)
+            before_mA = sum(drawn_mA(book, i, p) for i in told)
             after_mA = sum(min(rows[i]["grant_mA"], book.chargers[i].told_mA) for i in told)
             if over_mA > late_mA:
                 assert after_mA <= max(0, before_mA - (over_mA - late_mA))
+
+
+def drawn_mA(book: Book, i: int, p: int) -> int:
+    """What is drawn of a setpoint: what nobody draws is no relief. Unknown: all of it."""
+    mine = book.chargers[i]
+    if not mine.samples or book.now_ns - mine.samples[-1][0] > book.tuning.meter_stale_ns:
+        return mine.told_mA
+    return min(mine.told_mA, mine.samples[-1][1][p])
 
 
 def check_refusals(book: Book, rows: Rows) -> None:

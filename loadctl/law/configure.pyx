@@ -15,7 +15,7 @@ from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
 from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
     KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, fill_t, law_t,
-    member_t, slot_t,
+    member_t, slot_t, span_t,
 )
 from loadctl.law.thermal cimport HEAT_FULL
 
@@ -91,6 +91,7 @@ cdef void hand_out(law_t *law, uintptr_t *at) noexcept:
     law.draw_low_mA = <int64_t *>part(at, 8 * phases)
     law.draw_high_mA = <int64_t *>part(at, 8 * phases)
     law.draw_able_mA = <int64_t *>part(at, 8 * phases)
+    law.spans = <span_t *>part(at, law.n_circuits * sizeof(span_t))
     law.x_fx = <int64_t *>part(at, 8 * n)
     law.keys = <int64_t *>part(at, 8 * n)
     law.turn_since_ns = <int64_t *>part(at, 8 * n)

@@ -8,7 +8,7 @@ above it: `judge_gives` trims or drops what does not, once the takes are acknowl
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.admit cimport fullest
-from loadctl.law.draws cimport has_fresh_draw
+from loadctl.law.draws cimport fill_spans, has_fresh_draw
 from loadctl.law.estimate cimport SOURCE_METER
 from loadctl.law.layout cimport N_KINDS, charger_t
 from loadctl.law.limits cimport add_to, cap_mA, clear
@@ -146,6 +146,7 @@ cdef void mark_looks(law_t *law) noexcept nogil:
     cdef charger_t *charger
     cdef int32_t i
     fill_reserves(law)
+    fill_spans(law)
     for i in range(law.n_chargers):     # all gives together: more looks than needed, never fewer
         charger = &law.chargers[i]
         if charger.action == ACTION_GIVE:

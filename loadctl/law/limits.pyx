@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t
 from loadctl.law.draws cimport EXCHANGES_ns
 from loadctl.law.estimate cimport SOURCE_METER, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
-from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, draw_between, follow_ns
+from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, draws_between, follow_ns
 from loadctl.law.tables cimport (
     KIND_CHARGERS, KIND_POWER, N_LOAD_KINDS, STATE_A, charger_row_t, circuit_row_t, law_t,
     member_t,
@@ -144,25 +144,27 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         charger.is_unproven and charger.is_acknowledged and not charger.is_overdue
         and now_ns - charger.acknowledged_at_ns < follow_ns(law, i)
     )
-    cdef int32_t k, p, low_mA = 0, high_mA = 0
+    cdef int32_t k, p
+    cdef bint has_draw = has_recent_draw(law, i, now_ns)
+    cdef int32_t low_mA[3]
+    cdef int32_t high_mA[3]
     cdef int32_t drawn_mA[3]
     cdef int32_t late_mA[3]
     for p in range(N_PHASES):
         drawn_mA[p] = 0
         late_mA[p] = 0
+    if has_draw:
+        draws_between(law, i, now_ns - row.meter_lag_ns - EXCHANGES_ns, now_ns, low_mA, high_mA)
     for k in range(row.n_phases):
         p = row.phases[k]
         drawn_mA[p] = charger.setpoint_mA
         late_mA[p] = charger.ceiling_mA - charger.setpoint_mA
-        if has_recent_draw(law, i, now_ns):
+        if has_draw:
             drawn_mA[p] = min(drawn_mA[p], charger.draw_mA[p])
-            draw_between(
-                law, i, now_ns - row.meter_lag_ns - EXCHANGES_ns, now_ns, p, &low_mA, &high_mA
-            )
             if not charger.is_unproven:
-                late_mA[p] = max(0, high_mA - max(charger.setpoint_mA, charger.draw_mA[p]))
-            elif high_mA > charger.setpoint_mA or has_followed(charger):
-                late_mA[p] = max(0, high_mA - charger.setpoint_mA)
+                late_mA[p] = max(0, high_mA[p] - max(charger.setpoint_mA, charger.draw_mA[p]))
+            elif high_mA[p] > charger.setpoint_mA or has_followed(charger):
+                late_mA[p] = max(0, high_mA[p] - charger.setpoint_mA)
     if charger.is_candidate:
         add_to(law, law.used_mA, i, charger.setpoint_mA)
         add_by_phase(law, law.drawn_mA, i, drawn_mA)

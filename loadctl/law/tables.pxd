@@ -113,6 +113,11 @@ ctypedef struct fill_t:         # share: one limit, on one line of the cache
     int32_t is_stale            # the level may be higher than it stands
     int32_t is_critical         # crumbs: no room for all who are open
 
+ctypedef struct span_t:         # draws: of one circuit
+    int64_t from_ns             # valid when has_any, both: what values of meters may stem from
+    int64_t to_ns
+    int32_t has_any             # a fresh meter, its own or one above
+
 ctypedef struct slot_t:
     int64_t level_fx
     int32_t limit_i
@@ -161,6 +166,8 @@ ctypedef struct law_t:
     slot_t *heap
     int32_t n_heap
     int32_t *critical           # crumbs: limits of a round
+    # work: per circuit
+    span_t *spans
     # work: per circuit phase
     int64_t *draw_low_mA
     int64_t *draw_high_mA

@@ -29,7 +29,9 @@ from tests.mutation.operators import Mutant
 from tests.mutation.tree import TREE, Say
 
 TESTS = ("tests/core", "tests/scenarios")
-LEFT_OUT = ("tests/core/test_generated_c.py",)  # reads the C, which is not that of the sources
+# Those that look at other builds of the core than the one that runs them.
+_OF_OTHER_BUILDS = ("bench", "generated_c", "no_allocation", "replay")
+LEFT_OUT = tuple(f"tests/core/test_{name}.py" for name in _OF_OTHER_BUILDS)
 LONGER = 10
 LEAST_LIMIT_s = 2.0
 WALL_LIMIT_s = 120.0  # for one that waits instead of working

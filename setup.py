@@ -1,7 +1,9 @@
 """Builds the Cython modules. Metadata and tool settings are in pyproject.toml.
 
 `LOADCTL_BUILD` chooses the build: `release` (default), `debug` (bounds checks, UBSan) or `trace`
-(line tracing, for coverage). It changes how the code is compiled, never what it does.
+(line tracing, for coverage). It changes how the code is compiled, never what it does. What was
+generated for one build is not made again for another: each belongs in a tree of its own, as
+`scripts/test-debug` makes one.
 `LOADCTL_BENCH` builds the module by which benchmarks and tests call the kernel past its border.
 """
 
@@ -11,6 +13,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+N_JOBS = len(os.sched_getaffinity(0))
 BUILD = os.environ.get("LOADCTL_BUILD", "release")
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-unused-function"]
 
@@ -58,6 +61,8 @@ extensions = [
 setup(
     ext_modules=cythonize(
         extensions,
+        nthreads=N_JOBS,
         compiler_directives={"language_level": "3", "cdivision": True, **directives},
-    )
+    ),
+    options={"build_ext": {"parallel": N_JOBS}},
 )

@@ -15,7 +15,7 @@ from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
 from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
     KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, fill_t, law_t,
-    member_t, slot_t,
+    member_t, slot_t, span_t,
 )
 from loadctl.law.thermal cimport HEAT_FULL
 
@@ -84,13 +84,17 @@ cdef void hand_out(law_t *law, uintptr_t *at) noexcept:
     law.used_mA = <int64_t *>part(at, 8 * limits)
     law.held_mA = <int64_t *>part(at, 8 * limits)
     law.base_mA = <int64_t *>part(at, 8 * limits)
+    law.minima_mA = <int64_t *>part(at, 8 * limits)
     law.late_mA = <int64_t *>part(at, 8 * limits)
     law.drawn_mA = <int64_t *>part(at, 8 * limits)
     law.most_below_mA = <int64_t *>part(at, 8 * limits)
     law.heap = <slot_t *>part(at, limits * sizeof(slot_t))
     law.draw_low_mA = <int64_t *>part(at, 8 * phases)
     law.draw_high_mA = <int64_t *>part(at, 8 * phases)
+    law.granted_mA = <int64_t *>part(at, 8 * phases)
+    law.reserved_mA = <int64_t *>part(at, 8 * phases)
     law.draw_able_mA = <int64_t *>part(at, 8 * phases)
+    law.spans = <span_t *>part(at, law.n_circuits * sizeof(span_t))
     law.x_fx = <int64_t *>part(at, 8 * n)
     law.keys = <int64_t *>part(at, 8 * n)
     law.turn_since_ns = <int64_t *>part(at, 8 * n)

@@ -14,5 +14,6 @@ cdef enum:
 
 cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil
 cdef bint is_meter_fresh(law_t *law, int32_t c) noexcept nogil
+cdef void fill_spans(law_t *law) noexcept nogil
 cdef bint has_fresh_draw(law_t *law, int32_t i) noexcept nogil
 cdef void sum_draws(law_t *law, Reading reading) noexcept nogil

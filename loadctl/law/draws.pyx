@@ -15,8 +15,8 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
 from loadctl.law.meters cimport TRUSTED
-from loadctl.law.reserve cimport draw_between
-from loadctl.law.tables cimport CODE_GOOD, NONE, charger_row_t, law_t
+from loadctl.law.reserve cimport draws_between
+from loadctl.law.tables cimport CODE_GOOD, NONE, charger_row_t, law_t, span_t
 
 cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil:
     cdef int32_t m = law.circuit_rows[c].meter
@@ -36,96 +36,101 @@ cdef bint is_meter_fresh(law_t *law, int32_t c) noexcept nogil:
 cdef void sum_draws(law_t *law, Reading reading) noexcept nogil:
     """Sum the draws below every circuit, leaves first, bounded by the meters of sub-circuits."""
     cdef int32_t i, p, c, at
-    cdef int32_t low_mA = 0, high_mA = 0
+    cdef int32_t low_mA[3]
+    cdef int32_t high_mA[3]
+    if reading == RIGOROUS:
+        fill_spans(law)
     for at in range(law.n_circuits * N_PHASES):
         law.draw_low_mA[at] = 0
         law.draw_high_mA[at] = 0
         if reading == RIGOROUS:
             law.draw_able_mA[at] = 0
     for i in range(law.n_chargers):
+        draws_of(law, i, reading, low_mA, high_mA)
+        at = law.charger_rows[i].circuit * N_PHASES
         for p in range(N_PHASES):
-            draw_of(law, i, p, reading, &low_mA, &high_mA)
-            at = law.charger_rows[i].circuit * N_PHASES + p
-            law.draw_low_mA[at] += low_mA
-            law.draw_high_mA[at] += high_mA
+            law.draw_low_mA[at + p] += low_mA[p]
+            law.draw_high_mA[at + p] += high_mA[p]
             if reading == RIGOROUS and law.charger_rows[i].has_measured_current:
-                law.draw_able_mA[at] += high_mA
+                law.draw_able_mA[at + p] += high_mA[p]
     for c in range(law.n_circuits - 1, 0, -1):
         for p in range(N_PHASES):
-            at = law.circuit_rows[c].parent * N_PHASES + p
-            low_mA = <int32_t>bounded_low_mA(law, c, p, reading)
-            high_mA = <int32_t>bounded_high_mA(law, c, p, reading)
-            law.draw_low_mA[at] += low_mA
-            law.draw_high_mA[at] += high_mA
-            if reading == RIGOROUS:
-                law.draw_able_mA[at] += max(
-                    low_mA, min(high_mA, law.draw_able_mA[c * N_PHASES + p])
-                )
+            pass_up(law, c, p, reading)
 
 
-cdef void draw_of(
-    law_t *law, int32_t i, int32_t p, Reading reading, int32_t *low_mA, int32_t *high_mA
+cdef void pass_up(law_t *law, int32_t c, int32_t p, Reading reading) noexcept nogil:
+    """Add what is drawn below circuit c to the sums of the circuit above it."""
+    cdef int32_t at = law.circuit_rows[c].parent * N_PHASES + p
+    cdef int32_t low_mA = <int32_t>bounded_low_mA(law, c, p, reading)
+    cdef int32_t high_mA = <int32_t>bounded_high_mA(law, c, p, reading)
+    law.draw_low_mA[at] += low_mA
+    law.draw_high_mA[at] += high_mA
+    if reading == RIGOROUS:
+        law.draw_able_mA[at] += max(low_mA, min(high_mA, law.draw_able_mA[c * N_PHASES + p]))
+
+
+cdef void draws_of(
+    law_t *law, int32_t i, Reading reading, int32_t *low_mA, int32_t *high_mA
 ) noexcept nogil:
-    """The draw of one charger on one grid phase, as lower and upper bound."""
+    """The draw of one charger by grid phase, as lower and upper bound."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef charger_t *charger = &law.chargers[i]
-    cdef int64_t from_ns = 0, to_ns = 0, age_ns
+    cdef span_t *span = &law.spans[row.circuit]
+    cdef int32_t p, k
+    cdef int64_t age_ns
     cdef bint has_draw = row.has_measured_current and charger.n_samples > 0
-    low_mA[0] = 0
-    high_mA[0] = charger.reserve_mA if uses_phase(row, p) else 0
+    if reading == RIGOROUS and has_draw and not charger.is_silent and span.has_any:
+        if draws_between(law, i, span.from_ns, span.to_ns, low_mA, high_mA):
+            return
+    for p in range(N_PHASES):
+        low_mA[p] = 0
+        high_mA[p] = 0
+    for k in range(row.n_phases):
+        high_mA[row.phases[k]] = charger.reserve_mA
     if reading == RIGOROUS:
-        has_draw = has_draw and not charger.is_silent
-        if has_draw and meters_span(law, row.circuit, &from_ns, &to_ns):
-            if not draw_between(law, i, from_ns, to_ns, p, low_mA, high_mA):
-                low_mA[0] = 0
-                high_mA[0] = charger.reserve_mA if uses_phase(row, p) else 0
-    elif has_draw and reading == NEWEST:
-        low_mA[0] = charger.draw_mA[p]
-        high_mA[0] = charger.draw_mA[p]
-    elif row.has_measured_current and charger.is_silent:
-        # Its reserve is taken off from what the others may have: what it draws must not be
-        # background as well.
-        low_mA[0] = min(charger.draw_mA[p], charger.reserve_mA)
-    elif has_draw:
-        age_ns = law.site.now_ns - charger.sample_at_ns[charger.sample_i]
-        if age_ns <= law.site.tuning.peak_hold_ns:
-            low_mA[0] = charger.draw_mA[p]
-        if age_ns <= law.site.tuning.meter_stale_ns:
-            high_mA[0] = charger.draw_mA[p]
+        return
+    age_ns = law.site.now_ns - charger.sample_at_ns[charger.sample_i]
+    for p in range(N_PHASES):
+        if has_draw and reading == NEWEST:
+            low_mA[p] = charger.draw_mA[p]
+            high_mA[p] = charger.draw_mA[p]
+        elif row.has_measured_current and charger.is_silent:
+            # Its reserve is taken off from what the others may have: what it draws must not be
+            # background as well.
+            low_mA[p] = min(charger.draw_mA[p], charger.reserve_mA)
+        elif has_draw:
+            if age_ns <= law.site.tuning.peak_hold_ns:
+                low_mA[p] = charger.draw_mA[p]
+            if age_ns <= law.site.tuning.meter_stale_ns:
+                high_mA[p] = charger.draw_mA[p]
 
 
 cdef bint has_fresh_draw(law_t *law, int32_t i) noexcept nogil:
-    """True when samples before and after the meters' values of this scan are at hand."""
-    cdef int64_t from_ns = 0, to_ns = 0
-    cdef int32_t low_mA = 0, high_mA = 0
-    if not meters_span(law, law.charger_rows[i].circuit, &from_ns, &to_ns):
-        return True
-    return draw_between(law, i, from_ns, to_ns, 0, &low_mA, &high_mA)
+    """True when samples before and after the meters' values of this scan are at hand; needs
+    `fill_spans`."""
+    cdef span_t *span = &law.spans[law.charger_rows[i].circuit]
+    cdef int32_t low_mA[3]
+    cdef int32_t high_mA[3]
+    return not span.has_any or draws_between(law, i, span.from_ns, span.to_ns, low_mA, high_mA)
 
 
-cdef bint uses_phase(charger_row_t *row, int32_t p) noexcept nogil:
-    cdef int32_t k
-    for k in range(row.n_phases):
-        if row.phases[k] == p:
-            return True
-    return False
-
-
-cdef bint meters_span(law_t *law, int32_t c, int64_t *from_ns, int64_t *to_ns) noexcept nogil:
-    """The time that the values of fresh meters above may stem from; False without one."""
-    cdef bint has_any = False
-    cdef int32_t m
+cdef void fill_spans(law_t *law) noexcept nogil:
+    """The time that the values of fresh meters at and above each circuit may stem from."""
+    cdef span_t *span
     cdef int64_t begin_ns, end_ns
-    while c != NONE:
+    cdef int32_t c, m
+    for c in range(law.n_circuits):
+        span = &law.spans[c]
+        span.has_any = False
+        if c > 0:
+            span[0] = law.spans[law.circuit_rows[c].parent]     # stands before it
         if is_meter_fresh(law, c):
             m = law.circuit_rows[c].meter
             end_ns = law.meters[m].at_ns
             begin_ns = end_ns - law.meter_lags_ns[m] - EXCHANGES_ns
-            from_ns[0] = min(from_ns[0], begin_ns) if has_any else begin_ns
-            to_ns[0] = max(to_ns[0], end_ns) if has_any else end_ns
-            has_any = True
-        c = law.circuit_rows[c].parent
-    return has_any
+            span.from_ns = min(span.from_ns, begin_ns) if span.has_any else begin_ns
+            span.to_ns = max(span.to_ns, end_ns) if span.has_any else end_ns
+            span.has_any = True
 
 
 cdef int64_t bounded_low_mA(law_t *law, int32_t c, int32_t p, Reading reading) noexcept nogil:

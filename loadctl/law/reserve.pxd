@@ -20,7 +20,6 @@ cdef void prove_by_time(law_t *law, int64_t now_ns) noexcept nogil
 cdef void update_reserves(law_t *law, int64_t now_ns) noexcept nogil
 cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil
 cdef int32_t rise_mA(charger_t *charger, int32_t to_mA) noexcept nogil
-cdef bint draw_between(
-    law_t *law, int32_t i, int64_t from_ns, int64_t to_ns, int32_t phase,
-    int32_t *low_mA, int32_t *high_mA,
+cdef bint draws_between(
+    law_t *law, int32_t i, int64_t from_ns, int64_t to_ns, int32_t *low_mA, int32_t *high_mA
 ) noexcept nogil

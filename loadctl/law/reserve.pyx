@@ -238,7 +238,9 @@ cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     """Highest of setpoints not disproved and draws over the meters' lag; rated if unarmed."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef charger_t *charger = &law.chargers[i]
-    cdef int32_t p, low_mA = 0, high_mA = 0
+    cdef int32_t p
+    cdef int32_t low_mA[3]
+    cdef int32_t high_mA[3]
     if row.is_isolated:
         charger.reserve_mA = 0
         return
@@ -250,9 +252,9 @@ cdef void update_reserve(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if is_more_in_force(law, i):
         charger.reserve_mA = max(charger.reserve_mA, charger.reported_mA)
     if row.has_measured_current:
+        draws_between(law, i, now_ns - row.meter_lag_ns, now_ns, low_mA, high_mA)
         for p in range(N_PHASES):
-            draw_between(law, i, now_ns - row.meter_lag_ns, now_ns, p, &low_mA, &high_mA)
-            charger.reserve_mA = max(charger.reserve_mA, high_mA)
+            charger.reserve_mA = max(charger.reserve_mA, high_mA[p])
 
 
 cdef int32_t rise_mA(charger_t *charger, int32_t to_mA) noexcept nogil:
@@ -271,23 +273,26 @@ cdef bint is_more_in_force(law_t *law, int32_t i) noexcept nogil:
     )
 
 
-cdef bint draw_between(
-    law_t *law, int32_t i, int64_t from_ns, int64_t to_ns, int32_t phase,
-    int32_t *low_mA, int32_t *high_mA,
+cdef bint draws_between(
+    law_t *law, int32_t i, int64_t from_ns, int64_t to_ns, int32_t *low_mA, int32_t *high_mA
 ) noexcept nogil:
-    """Extremes of the samples from the last one at or before `from_ns` to the newest.
+    """Extremes, by grid phase, of the samples from the last one at or before `from_ns` to the
+    newest.
 
     True when they cover the whole span: one at or before its begin, one at or after its end.
     """
     cdef charger_t *charger = &law.chargers[i]
-    cdef int32_t k, slot, value_mA
-    low_mA[0] = 0
-    high_mA[0] = 0
+    cdef int32_t *sample_mA
+    cdef int32_t k, p, slot = charger.sample_i
+    for p in range(N_PHASES):
+        low_mA[p] = 0 if charger.n_samples == 0 else charger.sample_mA[slot * N_PHASES + p]
+        high_mA[p] = max(0, low_mA[p])
     for k in range(charger.n_samples):
         slot = (charger.sample_i - k + N_SAMPLES) % N_SAMPLES
-        value_mA = charger.sample_mA[slot * N_PHASES + phase]
-        low_mA[0] = value_mA if k == 0 else min(low_mA[0], value_mA)
-        high_mA[0] = max(high_mA[0], value_mA)
+        sample_mA = &charger.sample_mA[slot * N_PHASES]
+        for p in range(N_PHASES):
+            low_mA[p] = min(low_mA[p], sample_mA[p])
+            high_mA[p] = max(high_mA[p], sample_mA[p])
         if charger.sample_at_ns[slot] <= from_ns:
             return charger.sample_at_ns[charger.sample_i] >= to_ns
     return False

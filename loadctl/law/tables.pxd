@@ -70,6 +70,7 @@ ctypedef struct circuit_row_t:
 ctypedef struct member_t:
     int32_t limit_i
     int32_t count
+    int32_t kind                # of the limit
 
 ctypedef struct charger_row_t:
     # what share reads first, on one line of the cache
@@ -113,6 +114,11 @@ ctypedef struct fill_t:         # share: one limit, on one line of the cache
     int32_t is_stale            # the level may be higher than it stands
     int32_t is_critical         # crumbs: no room for all who are open
 
+ctypedef struct span_t:         # draws: of one circuit
+    int64_t from_ns             # valid when has_any, both: what values of meters may stem from
+    int64_t to_ns
+    int32_t has_any             # a fresh meter, its own or one above
+
 ctypedef struct slot_t:
     int64_t level_fx
     int32_t limit_i
@@ -155,15 +161,20 @@ ctypedef struct law_t:
     int64_t *used_mA            # minima held, reserves held, room left: by rule
     int64_t *held_mA            # admit: minima that places are kept for
     int64_t *base_mA            # admit: minima of higher tiers
+    int64_t *minima_mA          # minima of those in `is_in`
     int64_t *late_mA            # takes sent that may still be followed
     int64_t *drawn_mA           # what is drawn within setpoints
     fill_t *fills
     slot_t *heap
     int32_t n_heap
     int32_t *critical           # crumbs: limits of a round
+    # work: per circuit
+    span_t *spans
     # work: per circuit phase
     int64_t *draw_low_mA
     int64_t *draw_high_mA
+    int64_t *granted_mA
+    int64_t *reserved_mA
     int64_t *draw_able_mA       # what measured chargers can have drawn at the meter's value
     # work: per charger
     int64_t *x_fx               # share, in parts of a mA

@@ -224,16 +224,23 @@ def test_lasting_background_is_judged_by_samples_that_are_not_stale(
     assert main.background_low_mA[0] == low_mA
 
 
-# A sub-circuit with a meter of its own bounds what is drawn below it, for the circuit above.
+# A sub-circuit with a meter of its own bounds what is drawn below it by who is not measured, for
+# the circuit above.
 def nested(
-    now_mA: Any, before_mA: Any, lags_s: tuple[int, int] = (0, 0), is_read: bool = True, **sub: Any
+    now_mA: Any,
+    before_mA: Any,
+    lags_s: tuple[int, int] = (0, 0),
+    is_read: bool = True,
+    is_measured: bool = False,
+    **sub: Any,
 ) -> Still:
     circuits = [
         circuit("main", 90_000, is_dynamic=True, meter=0, background_mA=9000),
         circuit("sub", 90_000, 0, meter=1, **{"background_mA": 2000, **sub}),
     ]
     meters = [meter(f"m{k}", lag_s * NS_PER_S) for k, lag_s in enumerate(lags_s)]
-    held = Still(site(circuits, [charger("a", 1)], meters))
+    row = charger("a", 1, has_measured_current=is_measured)
+    held = Still(site(circuits, [row], meters))
     held.set(0, 10_000)
     sample(held.chargers[0], [(NS_PER_S, 6000)])  # says nothing of now
     held.chargers[0].ceiling_mA = 10_000
@@ -282,6 +289,44 @@ def test_meter_of_a_sub_circuit_bounds_the_draws_below_it(
     held = nested(now_mA, before_mA, **sub)
     for p in range(3):
         assert bounds(held, p) == expected
+
+
+def test_meter_of_a_sub_circuit_says_nothing_of_a_charger_that_is_measured() -> None:
+    """It may stem from another instant than that of the meter above."""
+    assert bounds(nested(7000, 8000, is_measured=True)) == (0, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("load_mA", "expected"),
+    [
+        # Measured draws of 6 to 7 A. What is read beyond 7 A and the declared 2 A draws the other
+        # at least; what is read beyond 6 A it draws at most.
+        (9000, (6000, 7000 + 3000)),
+        (9001, (6001, 7000 + 3001)),
+        (12_000, (9000, 7000 + 6000)),
+        (6000, (6000, 7000)),
+        (5000, (6000, 7000)),
+        (40_000, (17_000, 7000 + 10_000)),
+    ],
+)
+def test_meter_of_a_sub_circuit_bounds_the_rest_beside_one_that_is_measured(
+    load_mA: int, expected: tuple[int, int]
+) -> None:
+    circuits = [
+        circuit("main", 90_000, is_dynamic=True, meter=0, background_mA=9000),
+        circuit("sub", 90_000, 0, meter=1, background_mA=2000),
+    ]
+    rows = [charger("a", 1), charger("b", 1, has_measured_current=False)]
+    held = Still(site(circuits, rows, [meter("m"), meter("n")]))
+    for i in (0, 1):
+        held.set(i, 10_000)
+    sample(held.chargers[0], FRESH)
+    held.chargers[0].ceiling_mA = 10_000
+    held.read(0, LOAD_mA)
+    for _ in range(2):
+        held.read(1, load_mA)
+    held.step()
+    assert bounds(held) == expected
 
 
 @pytest.mark.parametrize(

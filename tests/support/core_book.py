@@ -39,6 +39,7 @@ class ChargerBook:
     samples: list[tuple[int, Phases]] = field(default_factory=list)
     idle_since_ns: dict[int, int] = field(default_factory=dict)  # by phase
     unused: set[int] = field(default_factory=set)  # phases that its car does not use
+    has_left: bool = False  # no car when last read
 
     def written(self, value_mA: int, code: int, at_ns: int) -> None:
         if code in NEVER_LEFT:
@@ -87,6 +88,8 @@ class ChargerBook:
 
     def passed(self, now_ns: int, tuning: Tuning) -> None:
         """The follow time, without a sample above the setpoint, is a proof."""
+        if self.has_left:
+            self.who_knows()
         follow_ns = self.row.hold_ns + tuning.car_follow_ns
         is_kept = self.is_acknowledged and not self.is_silent and not self.has_seen_above
         if is_kept and now_ns - self.acknowledged_at_ns >= follow_ns:
@@ -270,8 +273,8 @@ class Book:
     def charger_status(self, i: int, code: int, state: Any, current_mA: Any, *rest: Any) -> None:
         row, book = self.tables.chargers[i], self.chargers[i]
         book.answered(code)
-        if code == GOOD and state == "A":
-            book.who_knows()
+        if code == GOOD:
+            book.has_left = state == "A"
         if code == GOOD and current_mA is not None and row.has_measured_current:
             draw_mA = [0, 0, 0]
             for terminal, p in enumerate(row.phases):

@@ -67,7 +67,7 @@ class Still:
         self.site.is_running = mode == RUN
         self.site.has_stepped = True
         self.site.scan_i = 1000
-        self.site.now_ns = NOW_ns - NS_PER_S
+        self.site.now_ns = NOW_ns - 100 * NS_PER_S
         self.site.first_step_at_ns = LONG_AGO_ns
         for charger in self.chargers:
             self._begin(charger)

@@ -10,6 +10,7 @@ from libc.stdint cimport int32_t, int64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from loadctl._core cimport Core
+from loadctl.law.limits cimport sum_minima
 from loadctl.law.share cimport share
 
 cdef int64_t NS_PER_S = 1_000_000_000
@@ -63,6 +64,7 @@ def counted_limits(Core core):
 def shares(Core core):
     """Share once; per charger its mA, and the place of what blocks it among the limits, or -1."""
     cdef int32_t i
+    sum_minima(&core.law)
     share(&core.law, core.law.cap_low_mA)
     counted = counted_limits(core)
     places = {c: k for k, c in enumerate(counted)}

@@ -18,7 +18,9 @@ from loadctl.law.estimate cimport estimate, estimate_rigorous, estimate_settled
 from loadctl.law.judge cimport judge_gives, mark_looks, order_probes, probe_mA
 from loadctl.law.external cimport name_external, set_limits
 from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t, meter_t, site_t
-from loadctl.law.limits cimport cut_by_meters, fill_caps, lift_to_minima, open_caps, take_off_fixed
+from loadctl.law.limits cimport (
+    cut_by_meters, do_caps_differ, fill_caps, lift_to_minima, open_caps, sum_minima, take_off_fixed,
+)
 from loadctl.law.meters cimport count_read, has_right_voltages, judge_meters
 from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
@@ -76,10 +78,12 @@ cdef int run_step(law_t *law, int64_t now_ns) noexcept nogil:
         open_caps(law)
     cut_by_meters(law, now_ns)
     admit(law, now_ns)
+    sum_minima(law)
     share(law, law.cap_low_mA)
     keep_low_shares(law)
     lift_to_minima(law)
-    share(law, law.cap_high_mA)
+    if do_caps_differ(law):     # else it is the share at hand
+        share(law, law.cap_high_mA)
     keep_high_shares(law)
     order_takes(law, now_ns)
     order_raises(law, now_ns)
@@ -141,6 +145,7 @@ cdef void run_settle(law_t *law) noexcept nogil:
     estimate_settled(law)
     fill_caps(law)
     admit_settled(law, law.cap_high_mA)
+    sum_minima(law)
     share(law, law.cap_high_mA)
     settle_grants(law)
     name_external(law)

@@ -38,7 +38,8 @@ cdef void sum_draws(law_t *law, Reading reading) noexcept nogil:
     cdef int32_t i, p, c, at
     cdef int32_t low_mA[3]
     cdef int32_t high_mA[3]
-    fill_spans(law)
+    if reading == RIGOROUS:
+        fill_spans(law)
     for at in range(law.n_circuits * N_PHASES):
         law.draw_low_mA[at] = 0
         law.draw_high_mA[at] = 0

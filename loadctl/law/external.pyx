@@ -101,7 +101,12 @@ cdef bint is_external(law_t *law, int32_t limit_i) noexcept nogil:
 cdef void name_external(law_t *law) noexcept nogil:
     """Say of a limit that binds that it came from outside."""
     cdef charger_t *charger
-    cdef int32_t i
+    cdef int32_t i, c
+    cdef bint is_any = False
+    for c in range(law.n_circuits):
+        is_any = is_any or law.circuits[c].external_kinds != 0
+    if not is_any:
+        return
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if not charger.has_binding:

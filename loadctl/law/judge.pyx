@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t
 from loadctl.law.admit cimport fullest
 from loadctl.law.draws cimport fill_spans, has_fresh_draw
 from loadctl.law.estimate cimport SOURCE_METER
-from loadctl.law.layout cimport N_KINDS, charger_t
+from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, cap_mA, clear
 from loadctl.law.order cimport ACTION_GIVE, ACTION_NONE, ACTION_PROBE
 from loadctl.law.reason cimport WAITS_FOR_PROOF, explain_limit
@@ -40,12 +40,15 @@ cdef void order_probes(law_t *law) noexcept nogil:
     """
     cdef charger_t *charger
     cdef int32_t i
-    fill_reserves(law)
+    cdef bint has_reserves = False
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if charger.is_starving or law.charger_rows[i].is_isolated:
             continue
         if charger.is_silent and charger.is_armed:
+            if not has_reserves:
+                fill_reserves(law)
+                has_reserves = True
             charger.action = ACTION_PROBE
             charger.action_mA = min(charger.setpoint_mA, charger.failsafe_mA)
             if not is_seen(law, i) or covered_mA(law, i) == 0:
@@ -145,6 +148,8 @@ cdef void mark_looks(law_t *law) noexcept nogil:
     """Mark whose draw must be read again before the gives of this scan can be judged fairly."""
     cdef charger_t *charger
     cdef int32_t i
+    if not needs_looks(law):
+        return
     fill_reserves(law)
     fill_spans(law)
     for i in range(law.n_chargers):     # all gives together: more looks than needed, never fewer
@@ -159,6 +164,19 @@ cdef void mark_looks(law_t *law) noexcept nogil:
         charger = &law.chargers[i]
         if is_worth_a_look(law, i):
             charger.needs_look = True
+
+
+cdef bint needs_looks(law_t *law) noexcept nogil:
+    """True when there is a give to judge, or a circuit that had to be cut."""
+    cdef int32_t i, c, p
+    for c in range(law.n_circuits):
+        for p in range(N_PHASES):
+            if law.circuits[c].is_overloaded[p]:
+                return True
+    for i in range(law.n_chargers):
+        if law.chargers[i].action == ACTION_GIVE:
+            return True
+    return False
 
 
 cdef bint is_worth_a_look(law_t *law, int32_t i) noexcept nogil:

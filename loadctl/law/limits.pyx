@@ -32,12 +32,10 @@ cdef void add_to(
     law_t *law, int64_t *sums_mA, int32_t i, int64_t amount_mA
 ) noexcept nogil:
     """Add a current of charger i to every limit it counts in, as often as it counts there."""
-    cdef charger_row_t *row = &law.charger_rows[i]
-    cdef member_t *member
+    cdef member_t *member = &law.members[law.charger_rows[i].first_member]
     cdef int32_t k
-    for k in range(row.n_members):
-        member = &law.members[row.first_member + k]
-        sums_mA[member.limit_i] += member.count * amount_mA
+    for k in range(law.charger_rows[i].n_members):
+        sums_mA[member[k].limit_i] += member[k].count * amount_mA
 
 
 cdef int64_t cap_mA(
@@ -168,6 +166,8 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if charger.is_candidate:
         add_to(law, law.used_mA, i, charger.setpoint_mA)
         add_by_phase(law, law.drawn_mA, i, drawn_mA)
+    if late_mA[0] == 0 and late_mA[1] == 0 and late_mA[2] == 0:
+        return
     if is_late or is_just_proven(charger):
         add_by_phase(law, law.late_mA, i, late_mA)
 
@@ -197,15 +197,13 @@ cdef void add_by_phase(
     law_t *law, int64_t *sums_mA, int32_t i, const int32_t *value_mA
 ) noexcept nogil:
     """Add currents of charger i, by grid phase, to its phase and power limits."""
-    cdef charger_row_t *row = &law.charger_rows[i]
-    cdef int32_t k, limit_i, kind
-    for k in range(row.n_members):
-        limit_i = law.members[row.first_member + k].limit_i
-        kind = limit_i % N_KINDS
-        if kind < N_PHASES:
-            sums_mA[limit_i] += value_mA[kind]
-        elif kind == KIND_POWER:
-            sums_mA[limit_i] += <int64_t>value_mA[0] + value_mA[1] + value_mA[2]
+    cdef member_t *member = &law.members[law.charger_rows[i].first_member]
+    cdef int32_t k
+    for k in range(law.charger_rows[i].n_members):
+        if member[k].kind < N_PHASES:
+            sums_mA[member[k].limit_i] += value_mA[member[k].kind]
+        elif member[k].kind == KIND_POWER:
+            sums_mA[member[k].limit_i] += <int64_t>value_mA[0] + value_mA[1] + value_mA[2]
 
 
 cdef bint cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
@@ -252,12 +250,26 @@ cdef void delay_raises(law_t *law, int32_t limit_i, int64_t now_ns) noexcept nog
             circuit.raise_after_ns[p] = now_ns + law.site.tuning.raise_delay_ns
 
 
-cdef void lift_to_minima(law_t *law) noexcept nogil:
-    """Let the high caps hold at least the minima of those admitted: a peak alone pauses nobody."""
-    cdef int32_t i, k
-    clear(law, law.used_mA)
+cdef void sum_minima(law_t *law) noexcept nogil:
+    """What the minima of those admitted come to in each limit."""
+    cdef int32_t i
+    clear(law, law.minima_mA)
     for i in range(law.n_chargers):
         if law.is_in[i]:
-            add_to(law, law.used_mA, i, law.charger_rows[i].min_mA)
+            add_to(law, law.minima_mA, i, law.charger_rows[i].min_mA)
+
+
+cdef void lift_to_minima(law_t *law) noexcept nogil:
+    """Let the high caps hold at least the minima of those admitted: a peak alone pauses nobody."""
+    cdef int32_t k, c
     for k in range(law.n_live):
-        law.cap_high_mA[law.live[k]] = max(law.cap_high_mA[law.live[k]], law.used_mA[law.live[k]])
+        c = law.live[k]
+        law.cap_high_mA[c] = max(law.cap_high_mA[c], law.minima_mA[c])
+
+
+cdef bint do_caps_differ(law_t *law) noexcept nogil:
+    cdef int32_t k
+    for k in range(law.n_live):
+        if law.cap_low_mA[law.live[k]] != law.cap_high_mA[law.live[k]]:
+            return True
+    return False

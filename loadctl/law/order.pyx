@@ -6,7 +6,7 @@ lets it. Also the sums that go with the decision, and the allocation at rest wri
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
+from loadctl.law.layout cimport N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.ramp cimport is_due, raise_mA
 from loadctl.law.reason cimport (
@@ -258,16 +258,26 @@ cdef void sum_up(law_t *law) noexcept nogil:
 
 
 cdef void sum_grants(law_t *law) noexcept nogil:
-    cdef int32_t i, c, p
-    clear(law, law.used_mA)
-    clear(law, law.late_mA)
+    """Sum up by circuit, leaves first."""
+    cdef charger_row_t *row
+    cdef int32_t i, c, k, at
+    for at in range(law.n_circuits * N_PHASES):
+        law.granted_mA[at] = 0
+        law.reserved_mA[at] = 0
     for i in range(law.n_chargers):
-        add_to(law, law.used_mA, i, law.chargers[i].grant_mA)
-        add_to(law, law.late_mA, i, law.chargers[i].reserve_mA)
-    for c in range(law.n_circuits):
-        for p in range(N_PHASES):
-            law.circuits[c].granted_mA[p] = <int32_t>law.used_mA[c * N_KINDS + p]
-            law.circuits[c].reserved_mA[p] = <int32_t>law.late_mA[c * N_KINDS + p]
+        row = &law.charger_rows[i]
+        for k in range(row.n_phases):
+            at = row.circuit * N_PHASES + row.phases[k]
+            law.granted_mA[at] += law.chargers[i].grant_mA
+            law.reserved_mA[at] += law.chargers[i].reserve_mA
+    for c in range(law.n_circuits - 1, -1, -1):
+        for k in range(N_PHASES):
+            at = c * N_PHASES + k
+            law.circuits[c].granted_mA[k] = <int32_t>law.granted_mA[at]
+            law.circuits[c].reserved_mA[k] = <int32_t>law.reserved_mA[at]
+            if c > 0:
+                law.granted_mA[law.circuit_rows[c].parent * N_PHASES + k] += law.granted_mA[at]
+                law.reserved_mA[law.circuit_rows[c].parent * N_PHASES + k] += law.reserved_mA[at]
 
 
 cdef bint is_sound(law_t *law) noexcept nogil:

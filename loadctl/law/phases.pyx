@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t
 from loadctl.law.index cimport index_members
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t
 from loadctl.law.tables cimport (
-    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t,
+    KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, law_t, member_t,
 )
 
 cdef enum:
@@ -100,8 +100,10 @@ cdef void add_members(law_t *law, charger_row_t *row, int32_t c) noexcept nogil:
 cdef void add_member(
     law_t *law, charger_row_t *row, int32_t limit_i, int32_t count
 ) noexcept nogil:
-    law.members[row.first_member + row.n_members].limit_i = limit_i
-    law.members[row.first_member + row.n_members].count = count
+    cdef member_t *member = &law.members[row.first_member + row.n_members]
+    member.limit_i = limit_i
+    member.count = count
+    member.kind = limit_i % N_KINDS
     row.n_members += 1
 
 

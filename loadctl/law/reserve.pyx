@@ -201,8 +201,19 @@ cdef void prove_by_time(law_t *law, int64_t now_ns) noexcept nogil:
             continue
         if charger.is_silent or charger.has_seen_above or is_more_in_force(law, i):
             continue
+        if was_last_above(charger):     # seen while its time ran twice, and not since
+            continue
         if now_ns - charger.acknowledged_at_ns >= 2 * follow_ns(law, i):
             prove(charger)
+
+
+cdef bint was_last_above(charger_t *charger) noexcept nogil:
+    """True when its newest sample, however old, is above the setpoint."""
+    cdef int32_t p
+    for p in range(N_PHASES):
+        if charger.n_samples > 0 and charger.draw_mA[p] > charger.setpoint_mA + PILOT_TOLERANCE_mA:
+            return True
+    return False
 
 
 cdef void prove(charger_t *charger) noexcept nogil:

@@ -35,7 +35,7 @@ cdef struct tier_t:
 
 
 cdef void share(law_t *law, const int64_t *cap_mA) noexcept nogil:
-    """Fill `x_mA` for everyone in `is_in`; their minima must fit the caps together."""
+    """Fill `x_mA` for everyone in `is_in`. Their minima, summed up in `minima_mA`, must fit."""
     cdef int32_t k, first = 0
     hold_minima(law, cap_mA)
     for k in range(law.n_tiers):
@@ -57,7 +57,7 @@ cdef void hold_minima(law_t *law, const int64_t *cap_mA) noexcept nogil:
         c = law.live[k]
         fill = &law.fills[c]
         fill.room_mA = min(cap_mA[c], law.most_below_mA[c])     # more is never used
-        fill.slack_fx = max(0, fill.room_mA) * fx_one
+        fill.slack_fx = max(0, fill.room_mA - law.minima_mA[c]) * fx_one
         fill.slope = 0
         fill.place = NONE
         fill.next_below = law.first_below[c]
@@ -65,19 +65,7 @@ cdef void hold_minima(law_t *law, const int64_t *cap_mA) noexcept nogil:
     for i in range(law.n_chargers):
         law.x_mA[i] = 0
         law.blocked_by[i] = NONE
-        law.phase_of_share[i] = FROZEN
-        if law.is_in[i]:
-            law.phase_of_share[i] = WAITING
-            hold(law, i, law.charger_rows[i].min_mA * fx_one)
-
-
-cdef void hold(law_t *law, int32_t i, int64_t x_fx) noexcept nogil:
-    """Take what charger i holds off what rising chargers may draw."""
-    cdef charger_row_t *row = &law.charger_rows[i]
-    cdef member_t *member = &law.members[row.first_member]
-    cdef int32_t k
-    for k in range(row.n_members):
-        law.fills[member[k].limit_i].slack_fx -= member[k].count * x_fx
+        law.phase_of_share[i] = WAITING if law.is_in[i] else FROZEN
 
 
 cdef void raise_tier(law_t *law, int32_t first, int32_t end) noexcept nogil:

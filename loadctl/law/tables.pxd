@@ -70,6 +70,7 @@ ctypedef struct circuit_row_t:
 ctypedef struct member_t:
     int32_t limit_i
     int32_t count
+    int32_t kind                # of the limit
 
 ctypedef struct charger_row_t:
     # what share reads first, on one line of the cache
@@ -160,6 +161,7 @@ ctypedef struct law_t:
     int64_t *used_mA            # minima held, reserves held, room left: by rule
     int64_t *held_mA            # admit: minima that places are kept for
     int64_t *base_mA            # admit: minima of higher tiers
+    int64_t *minima_mA          # minima of those in `is_in`
     int64_t *late_mA            # takes sent that may still be followed
     int64_t *drawn_mA           # what is drawn within setpoints
     fill_t *fills
@@ -171,6 +173,8 @@ ctypedef struct law_t:
     # work: per circuit phase
     int64_t *draw_low_mA
     int64_t *draw_high_mA
+    int64_t *granted_mA
+    int64_t *reserved_mA
     int64_t *draw_able_mA       # what measured chargers can have drawn at the meter's value
     # work: per charger
     int64_t *x_fx               # share, in parts of a mA

@@ -120,6 +120,8 @@ cdef void hold_shares(law_t *law) noexcept nogil:
     cdef charger_t *charger
     cdef int32_t i, k, limit_i
     cdef int64_t less_mA
+    if not is_any_cooling(law):
+        return
     clear(law, law.used_mA)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
@@ -132,6 +134,15 @@ cdef void hold_shares(law_t *law) noexcept nogil:
             law.circuits[limit_i // N_KINDS].is_held_back = True
             lower(&law.cap_low_mA[limit_i], less_mA, law.used_mA[limit_i])
             lower(&law.cap_high_mA[limit_i], less_mA, law.used_mA[limit_i])
+
+
+cdef bint is_any_cooling(law_t *law) noexcept nogil:
+    cdef int32_t c, p
+    for c in range(law.n_circuits):
+        for p in range(N_PHASES):
+            if law.circuits[c].is_cooling[p]:
+                return True
+    return False
 
 
 cdef void lower(int64_t *cap_mA, int64_t less_mA, int64_t least_mA) noexcept nogil:
@@ -162,6 +173,8 @@ cdef void name_cooling(law_t *law) noexcept nogil:
     """Say of those whom a warm fuse keeps from starting, or from more, that it does."""
     cdef charger_t *charger
     cdef int32_t i, limit_i
+    if not is_any_cooling(law):
+        return
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if not charger.has_binding:

@@ -119,6 +119,7 @@ def test_two_hours_of_a_noisy_building_move_setpoints_seldom() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_day_of_a_noisy_building_moves_setpoints_seldom(seed: int) -> None:
     check_calm(a_day(seed, 24), 24)

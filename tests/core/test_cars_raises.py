@@ -63,6 +63,7 @@ def test_cars_that_follow_no_load_above_a_limit_for_longer_than_they_need(first_
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_many_stories_of_cars_of_all_kinds() -> None:
     for seed in range(10_000, 12_000):
         has_stubborn = seed % 2 == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -200,6 +201,28 @@ def test_higher_tier_gets_place_and_current_first() -> None:
     loop.run(3 * ROTATE_s)
     assert loop.setpoints_mA() == [0, 11000]
     assert [turn.charger_i for turn in turns(loop)] == [0, 1]
+
+
+def test_session_gives_its_place_to_a_higher_tier_before_min_on_is_over() -> None:
+    """Priority comes first: min_on_s holds a place against equals."""
+    loop = begun(garage(2, 6500, {1: {"priority": 1}}), [PROMPT, PROMPT])
+    loop.cars[0].plug(loop.now_ns)
+    seconds_until_served(loop, 0, SWAP_s)
+    loop.run(10)
+    loop.cars[1].plug(loop.now_ns)
+    loop.run(SWAP_s)
+    assert loop.setpoints_mA() == [0, 6500]
+
+
+def test_session_keeps_its_place_for_min_on_where_that_is_longer_than_a_turn() -> None:
+    tables = garage(2, 6500)
+    longer = replace(tables.tuning, min_on_ns=2 * ROTATE_s * NS_PER_S)
+    loop = begun(replace(tables, tuning=longer), [PROMPT, PROMPT])
+    loop.plug_all()
+    loop.run(5 * ROTATE_s)
+    over = [turn for turn in turns(loop) if turn.until_ns is not None]
+    assert len(over) == 2
+    assert min(turn.until_ns - turn.from_ns for turn in over) >= 2 * ROTATE_s * NS_PER_S
 
 
 def test_lower_tier_keeps_its_minimum_where_both_fit_and_no_more() -> None:

@@ -62,6 +62,7 @@ def test_one_step_of_the_building_turns_no_setpoint_twice(first_seed: int) -> No
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_many_single_steps_of_the_building() -> None:
     for seed in range(1000, 1500):
         check_step(seed)
@@ -116,6 +117,7 @@ def test_one_waking_car_cuts_nobody(first_seed: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_many_waking_cars_cut_nobody() -> None:
     for seed in range(1000, 1500):
         check_wake(seed)
@@ -126,8 +128,8 @@ def test_load_above_its_limit_is_cut_in_the_scan_that_reads_it(seed: int) -> Non
     """Beside cars that sleep on their offers the meter alone tells: every car that draws is slow
     to follow, so that a later cut would be seen."""
     rng = random.Random(f"at once {seed}")
-    n_asleep, n_awake = rng.randint(1, 3), rng.randint(2, 4)
-    slow = Habits(follows_ns=span_s(11, 12))
+    n_asleep, n_awake = rng.randint(2, 4), rng.randint(2, 4)
+    slow = Habits(follows_ns=span_s(12, 12))
     habits = [Habits(wakes_ns=span_s(600, 600))] * n_asleep + [slow] * n_awake
     n = n_asleep + n_awake
     chargers = [
@@ -141,7 +143,7 @@ def test_load_above_its_limit_is_cut_in_the_scan_that_reads_it(seed: int) -> Non
     loop.run(60)
     for car in loop.cars[:n_asleep]:
         car.plug(loop.now_ns)
-    loop.run(45)  # less than the time after which they count as full
+    loop.run(45 + seed % 4 / 2)  # not long enough to count as full; anyone's turn to be read
     assert loop.setpoints_mA() == [10000] * n
     own_mA = 10000 * n_asleep + rng.randint(1000, 4000 * n_awake)
     loop.step_building(0, (own_mA, own_mA, own_mA), 1)

@@ -220,6 +220,25 @@ def test_proof_unmeasured_takes_twice_the_follow_time(after_s: float, is_unprove
     assert one["is_unproven"] == is_unproven
 
 
+def test_proof_is_not_by_time_while_the_last_sample_is_above_the_setpoint() -> None:
+    """Raised while seen above, its time runs twice; then nothing is read any more."""
+    one = One()
+    one.arm(0)
+    one.sample(32000)
+    one.step()  # 0 acknowledged
+    one.at_s += 0.5
+    one.sample(32000)
+    one.step()  # raised to the minimum, and still drawing what it did before
+    assert one["setpoint_mA"] == 6000
+    for _ in range(10):
+        one.at_s += 0.5
+        one.sample(32000)
+        one.step(NOT_SENT)
+    one.at_s += 10 * FOLLOW_s
+    one.step(NOT_SENT)
+    assert (one["is_unproven"], one["ceiling_mA"]) == (1, 40000)
+
+
 def test_reserve_is_never_below_the_draw() -> None:
     one = One()
     one.rise()

@@ -20,6 +20,7 @@ UNANSWERED = (NO_ANSWER, BAD_FRAME)
 MOST_SAMPLES = 50
 KIND_POWER = 3
 KIND_CHARGERS = 10
+PILOT_TOLERANCE_mA = 600
 CHARGES_mA, IDLE_mA, IDLE_ns = 5_000, 500, 60 * 10**9
 
 
@@ -39,6 +40,7 @@ class ChargerBook:
     samples: list[tuple[int, Phases]] = field(default_factory=list)
     idle_since_ns: dict[int, int] = field(default_factory=dict)  # by phase
     unused: set[int] = field(default_factory=set)  # phases that its car does not use
+    has_left: bool = False  # no car when last read
 
     def written(self, value_mA: int, code: int, at_ns: int) -> None:
         if code in NEVER_LEFT:
@@ -80,13 +82,15 @@ class ChargerBook:
         self.note_phases(draw_mA, at_ns)
         self.samples = [*self.samples[-MOST_SAMPLES:], (at_ns, draw_mA)]
         if self.is_acknowledged and at_ns > self.acknowledged_at_ns:
-            if max(draw_mA) > self.told_mA:
+            if max(draw_mA) > self.told_mA + PILOT_TOLERANCE_mA:
                 self.has_seen_above = True
             elif self.has_seen_above:
                 self.proven()
 
     def passed(self, now_ns: int, tuning: Tuning) -> None:
         """The follow time, without a sample above the setpoint, is a proof."""
+        if self.has_left:
+            self.who_knows()
         follow_ns = self.row.hold_ns + tuning.car_follow_ns
         is_kept = self.is_acknowledged and not self.is_silent and not self.has_seen_above
         if is_kept and now_ns - self.acknowledged_at_ns >= follow_ns:
@@ -125,6 +129,7 @@ class ChargerBook:
 @dataclass
 class MeterBook:
     read_at_ns: int | None = None  # good, whether believed or not
+    changed_at_ns: int = 0  # since when its values are these
     is_fresh: bool = False  # read in this scan
     load_mA: Phases = (0, 0, 0)
     before_mA: Phases | None = None
@@ -264,14 +269,16 @@ class Book:
         meter, at_ns = self.meters[m], rest[-1]
         if code == GOOD and current_mA is not None:
             meter.before_mA = None if meter.read_at_ns is None else meter.load_mA
+            if current_mA != meter.before_mA:
+                meter.changed_at_ns = at_ns
             meter.read_at_ns, meter.is_fresh, meter.load_mA = at_ns, True, current_mA
         self._tell("meter_read", m, code, current_mA, *rest)
 
     def charger_status(self, i: int, code: int, state: Any, current_mA: Any, *rest: Any) -> None:
         row, book = self.tables.chargers[i], self.chargers[i]
         book.answered(code)
-        if code == GOOD and state == "A":
-            book.who_knows()
+        if code == GOOD:
+            book.has_left = state == "A"
         if code == GOOD and current_mA is not None and row.has_measured_current:
             draw_mA = [0, 0, 0]
             for terminal, p in enumerate(row.phases):

@@ -101,8 +101,8 @@ def check_probes(book: Book, rows: Rows) -> None:
 
 
 def check_shed(book: Book, rows: Rows) -> None:
-    """What those who ask keep fits beside the lowest background and all that others may draw; of
-    those who do not ask nobody keeps more than failsafe."""
+    """What those who ask keep fits beside the lowest background and all that others may draw who
+    have a car; of those who do not ask nobody keeps more than failsafe."""
     for i, row in enumerate(rows):
         if row["is_candidate"]:
             assert can_be_told(book, i)
@@ -110,7 +110,11 @@ def check_shed(book: Book, rows: Rows) -> None:
             assert row["grant_mA"] <= row["failsafe_mA"]
     asking = [i for i, row in enumerate(rows) if row["is_candidate"]]
     kept = {i: min(rows[i]["grant_mA"], book.chargers[i].told_mA) for i in asking}
-    fixed = {i: row["reserve_mA"] for i, row in enumerate(rows) if i not in asking}
+    fixed = {
+        i: row["reserve_mA"]
+        for i, row in enumerate(rows)
+        if i not in asking and not (can_be_told(book, i) and book.chargers[i].has_left)
+    }
     for place, most_mA in caps_mA(book, backgrounds_low_mA(book)).items():
         counts = book.counts[place]
         assert used_mA(counts, kept) <= max(0, most_mA - used_mA(counts, fixed)), place
@@ -144,19 +148,29 @@ def drawn_mA(book: Book, i: int, p: int) -> int:
 
 
 def check_refusals(book: Book, rows: Rows) -> None:
-    """A limit that is named as too full for a minimum is: nobody is skipped who would fit."""
+    """A limit that is named as too full for a minimum is: nobody is skipped who would fit, but for
+    one who has waited for long."""
     for i, row in enumerate(rows):
         if row["reason"] not in (NO_ROOM_FOR_MINIMUM, NO_ROOM_FROM_OUTSIDE):
             continue
         c, kind = row["binding_circuit"], row["binding_kind"]
         circuit = book.core.circuit(c)
-        if any(circuit["is_overloaded"]):
+        if any(circuit["is_overloaded"]) or is_room_kept(book, rows, book.counts[c, kind]):
             continue
         wanted = minima(rows, book)
         wanted[i] += book.tables.chargers[i].min_mA
         room_mA = cap_mA(book, c, kind, backgrounds_most_mA(book)[c])
         assert room_mA is not None
         assert used_mA(book.counts[c, kind], wanted) > room_mA, f"charger {i}"
+
+
+def is_room_kept(book: Book, rows: Rows, counts: dict[int, int]) -> bool:
+    return any(
+        rows[i]["is_waiting"]
+        and not rows[i]["is_admitted"]
+        and book.now_ns - rows[i]["waits_since_ns"] >= 2 * book.tuning.rotate_ns
+        for i in counts
+    )
 
 
 # after confirm
@@ -192,13 +206,16 @@ def check_confirm(book: Book) -> None:
 
 
 def check_eyes(book: Book, i: int) -> None:
-    """Every dynamic circuit above was read in this scan, or has been silent for long."""
+    """Every dynamic circuit above was read in this scan, or silent or frozen for long."""
     for c in chain(book.tables, i):
         circuit = book.tables.circuits[c]
         if circuit.is_dynamic and not book.meters[circuit.meter].is_fresh:
             assert book.core.circuit(c)["source"] == SOURCE_STALE
-            good_at_ns = book.meters[circuit.meter].read_at_ns
-            since_ns = book.first_step_at_ns if good_at_ns is None else good_at_ns
+            since_ns = book.meters[circuit.meter].read_at_ns
+            if since_ns is None:
+                since_ns = book.first_step_at_ns
+            elif book.core.meter(circuit.meter)["is_frozen"]:
+                since_ns = book.meters[circuit.meter].changed_at_ns
             assert since_ns is not None
             assert book.now_ns - since_ns >= book.tuning.meter_stale_ns
 

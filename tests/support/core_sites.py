@@ -201,7 +201,20 @@ def _random_circuit(
     if rng.random() < 0.25:
         single = [row for row in below if len(row.phases) < 3]
         changes["unbalance_mA"] = _near(rng, single[: rng.randint(0, len(single))], 0)
+    if rng.random() < 0.1:
+        changes |= _lost_source(rng, below)
     return circuit(name, limits, parent=parent, **changes)
+
+
+def _lost_source(rng: random.Random, below: list[ChargerRow]) -> dict[str, Any]:
+    """What counts where limits come from outside and none is in force."""
+    loss_W = _near(rng, below, 0) * 690 // 1000
+    return {
+        "takes_external": True,
+        "loss_mA": three(_near(rng, below, 0)) if rng.random() < 0.5 else None,
+        "loss_W": loss_W,
+        "guaranteed_W": rng.choice((None, loss_W // 2)),
+    }
 
 
 def _near(rng: random.Random, rows: list[ChargerRow], extra_mA: int) -> int:

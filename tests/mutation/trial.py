@@ -92,7 +92,6 @@ def run(plan: Plan) -> None:
     )
     settings.load_profile("mutants")
     options = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
-    options += ["-m", "not long and not sweep"]  # sweeps run in processes that know no mutant
     options += ["--rootdir", str(TREE)]
     options += [f"--ignore={path}" for path in LEFT_OUT]
     code = pytest.main([*options, *TESTS], plugins=[_Trials(plan)])

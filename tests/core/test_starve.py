@@ -70,21 +70,43 @@ def test_starve_lasts_until_its_fallback_was_followed() -> None:
     assert bench.charger(0)["reserve_mA"] == 16000
     go_on(bench, 1.5)
     assert bench.core.starving() == []
-    assert (bench.charger(0)["is_silent"], bench.charger(0)["reserve_mA"]) == (1, 10000)
+    assert bench.charger(0)["is_silent"] == 1
     assert left_s + 1 >= STARVE_s - 1
 
 
-def test_completed_starve_leaves_what_it_was_told_or_its_fallback() -> None:
+def fall_back(bench: Bench, seconds: float, are_read: set[int]) -> None:
+    """Its fallback of 6 A acts."""
+    for _ in range(int(seconds * 2)):
+        bench.draws_mA = [6000, bench.setpoints_mA[1]]
+        bench.loads_mA = [6000 + sum(bench.draws_mA)]
+        bench.are_read = are_read
+        bench.scan()
+
+
+def test_completed_starve_leaves_what_was_seen_of_it_until_less_is_seen() -> None:
     bench = garage()
     deafen(bench, 6000)
     go_on(bench, FOLLOW_s + 1, 6000)
+    fall_back(bench, STARVE_s + 60, {1})  # it never answers again
+    assert bench.core.starving() == []
     assert bench.charger(0)["reserve_mA"] == 16000
-    for _ in range(int((STARVE_s + 60) * 2)):  # its fallback of 6 A acts; it never answers again
-        bench.draws_mA = [6000, bench.setpoints_mA[1]]
-        bench.loads_mA = [6000 + sum(bench.draws_mA)]
-        bench.are_read = {1}
-        bench.scan()
-    assert bench.charger(0)["reserve_mA"] == 13000  # told 13 A before: the most it may fall to
+    bench.probed = {0}
+    fall_back(bench, 2, {0, 1})
+    assert bench.charger(0)["reserve_mA"] == 13000  # what it was told before
+
+
+def test_completed_starve_of_one_that_is_not_measured_leaves_what_it_was_told() -> None:
+    bench = garage(limit_mA=100000, has_measured_current=False)
+    bench.loads_mA = [77000 + 32000]
+    bench.reported_mA = [16000, None]
+    bench.scan()
+    assert bench.setpoints_mA == [11500, 11500]
+    bench.run(FOLLOW_s + 1)
+    assert (bench.core.starving(), bench.charger(0)["reserve_mA"]) == ([0], 16000)
+    bench.are_read = {1}
+    bench.run(STARVE_s + 1)
+    assert bench.core.starving() == []
+    assert bench.charger(0)["reserve_mA"] == 11500
 
 
 def test_one_that_took_more_all_through_its_starve_is_counted_at_its_draw_at_once() -> None:
@@ -249,5 +271,5 @@ def test_one_is_paused_beside_a_deaf_one_and_the_other_gets_what_is_left() -> No
         if not story or story[-1] != bench.setpoints_mA[:2]:
             story.append(bench.setpoints_mA[:2])
         assert k < 24 or 33000 + sum(bench.setpoints_mA[:2]) + own_mA <= 60000
-    assert story[:4] == [[9000, 9000], [9000, 0], [12000, 0], [13500, 0]]
+    assert story[:4] == [[9000, 9000], [9000, 0], [13500, 0], [16000, 0]]
     assert bench.setpoints_mA == [9000, 9000, 9000]

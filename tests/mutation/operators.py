@@ -120,6 +120,8 @@ class Rewriter:
             return self._name(node)
         if isinstance(node, ast.Call):
             return self._call(node)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            return self._power(node)
         text = self.with_children(node)
         if isinstance(node, ast.BinOp):
             return self._binary(node, text)
@@ -212,6 +214,13 @@ class Rewriter:
         if name in SWAPPED and len(node.args) == 2:
             after = SWAPPED[name] + self.source(node)[len(name) :]
             return self._int(node, text, after)
+        return text
+
+    def _power(self, node: ast.BinOp) -> str:
+        """As one constant: with other operands the compiler would make it a fraction."""
+        text = self.source(node)
+        for other in (f"{text} + 1", f"{text} - 1"):
+            text = self._plain(node, text, other)
         return text
 
     def _binary(self, node: ast.BinOp, text: str) -> str:

@@ -105,10 +105,15 @@ def ask_few_seeds() -> None:
     module = importlib.import_module("tests.support.sweep")
     assert Path(str(module.__file__)).is_relative_to(TREE), module.__file__
 
-    def few(check: Callable[[int], str], seeds: range, _workers: int | None = None) -> list[str]:
-        return list(module.failures(check, seeds[:N_SEEDS]))
+    sweep = module.sweep
 
-    vars(module)["sweep"] = few
+    def gather_few(measure: Callable[[int], T], seeds: range, _workers: int | None = None) -> Any:
+        return module.measured(measure, seeds[:N_SEEDS])
+
+    def sweep_few(check: Callable[[int], str], seeds: range, _workers: int | None = None) -> Any:
+        return sweep(check, seeds[:N_SEEDS])
+
+    vars(module).update(gather=gather_few, sweep=sweep_few)
 
 
 class _Trials:

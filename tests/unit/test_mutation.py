@@ -86,6 +86,7 @@ def test_statement_alone_below_a_condition_that_is_forced_false_is_not_left_out_
         ("law.x = a if b else 7", ["law.x = a if True else 7", "law.x = a if b else 8"]),
         ("law.x[a + 1] = b", ["law.x[a - 1] = b", "law.x[a + 2] = b", "law.x[a + 0] = b"]),
         ("law.f(a, b)", ["pass"]),
+        ("law.x = a + 2**31", ["law.x = a + 2**31 + 1", "law.x = a + 2**31 - 1"]),
         ("for a in range(b):\n    law.f(a)", ["pass"]),
         ("cdef int32_t k, n = 3", ["cdef int32_t k, n = 4", "cdef int32_t k, n = 2"]),
         ("law.x = <int64_t>a * law.y[0]", ["law.x = <int64_t>a + law.y[0]"]),
@@ -109,6 +110,10 @@ def test_changes_of_statements(statement: str, expected: list[str]) -> None:
 )
 def test_what_says_nothing_is_left_alone(statement: str) -> None:
     assert [text for text in changes(statement) if text == "pass"] == []
+
+
+def test_operands_of_a_power_are_left_alone() -> None:
+    assert changes("law.x = 2**31") == ["pass", "law.x = 2**31 + 1", "law.x = 2**31 - 1"]
 
 
 def test_text_of_errors_steps_of_ranges_and_what_a_pointer_shows_are_left_alone() -> None:

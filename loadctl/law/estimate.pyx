@@ -156,15 +156,26 @@ cdef int32_t shared_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
     return max(calm_mA, background_mA(law, c, p, law.draw_able_mA[c * N_PHASES + p]))
 
 
+cdef int64_t peak_part_ns(law_t *law) noexcept nogil:
+    return law.site.tuning.peak_hold_ns // (N_PEAKS - 1) + 1
+
+
+cdef int64_t longest_hold_ns(law_t *law) noexcept nogil:
+    """After this time no peak of before is held any more."""
+    return N_PEAKS * peak_part_ns(law)
+
+
 cdef void begin_peak_part(law_t *law, circuit_t *circuit, int64_t now_ns) noexcept nogil:
     """Move on to the next part of the hold time; together the others cover all of it."""
-    cdef int64_t part_ns = law.site.tuning.peak_hold_ns // (N_PEAKS - 1) + 1
+    cdef int64_t part_ns = peak_part_ns(law)
+    cdef int64_t since_ns = now_ns - circuit.peak_at_ns
     cdef int32_t p
-    if circuit.n_peaks > 0 and now_ns - circuit.peak_at_ns < part_ns:
+    if circuit.n_peaks > 0 and since_ns < part_ns:
         return
     circuit.peak_i = (circuit.peak_i + 1) % N_PEAKS if circuit.n_peaks > 0 else 0
+    # Parts follow each other without a gap while scans do, so that a hold has a known end.
+    circuit.peak_at_ns = now_ns - since_ns % part_ns if circuit.n_peaks > 0 else now_ns
     circuit.n_peaks = min(circuit.n_peaks + 1, <int32_t>N_PEAKS)
-    circuit.peak_at_ns = now_ns
     for p in range(N_PHASES):
         circuit.peak_mA[circuit.peak_i * N_PHASES + p] = -(1 << 30)
 

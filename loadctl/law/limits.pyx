@@ -10,7 +10,7 @@ only. Every limit is the one in force (`external`).
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.draws cimport EXCHANGES_ns
-from loadctl.law.estimate cimport SOURCE_METER, measured_mA
+from loadctl.law.estimate cimport SOURCE_METER, longest_hold_ns, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
 from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, draws_between, follow_ns
 from loadctl.law.tables cimport (
@@ -242,12 +242,16 @@ cdef void note_above(law_t *law, int32_t limit_i) noexcept nogil:
 
 
 cdef void delay_raises(law_t *law, int32_t limit_i, int64_t now_ns) noexcept nogil:
+    """Also for as long as peaks are held: one that ends elsewhere moves the shares here, and what
+    was raised in the meantime would be cut again."""
     cdef circuit_t *circuit = &law.circuits[limit_i // N_KINDS]
     cdef int32_t p, kind = limit_i % N_KINDS
     for p in range(N_PHASES):
         if kind == p or kind == KIND_POWER:
             circuit.is_overloaded[p] = True
-            circuit.raise_after_ns[p] = now_ns + law.site.tuning.raise_delay_ns
+            circuit.raise_after_ns[p] = now_ns + max(
+                law.site.tuning.raise_delay_ns, longest_hold_ns(law)
+            )
 
 
 cdef void sum_minima(law_t *law) noexcept nogil:

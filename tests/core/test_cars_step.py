@@ -61,6 +61,13 @@ def test_one_step_of_the_building_turns_no_setpoint_twice(first_seed: int) -> No
     assert n_writes > 100
 
 
+@pytest.mark.parametrize("seed", [256, 261])
+def test_peak_that_ends_elsewhere_takes_no_raise_back(seed: int) -> None:
+    """A phase becomes free as another is cut: its held peak ends after the raise delay."""
+    loop = check_step(seed)
+    assert any(after_mA < before_mA for _, _, before_mA, after_mA in loop.plant.writes)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_many_single_steps_of_the_building() -> None:

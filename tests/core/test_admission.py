@@ -15,6 +15,7 @@ from tests.support.reference import limits_of
 from tests.support.sweep import gather
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(900)
 def test_nobody_left_out_fits_on_random_sites() -> None:
     found = gather(admission, range(2000))

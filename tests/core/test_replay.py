@@ -43,6 +43,7 @@ def test_recording_played_again_gives_the_same_bytes(recordings: list[Recording]
     assert first_difference(recordings, played) == ""
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_recording_played_by_variant_gives_the_same_bytes(

@@ -11,6 +11,7 @@ from tests.support.share_checks import equals_program, what_is_wrong
 from tests.support.sweep import sweep
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(900)
 def test_kernel_equals_linear_programs_on_random_sites() -> None:
     assert sweep(equals_program, range(10_000)) == []

@@ -10,6 +10,7 @@ from tests.support.share_checks import equals_reference
 from tests.support.sweep import sweep
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(900)
 def test_kernel_equals_reference_on_random_sites() -> None:
     assert sweep(equals_reference, range(100_000)) == []

@@ -66,6 +66,7 @@ class Ledger:
 
     mutants: list[Mutant] = field(default_factory=list)
     last: int = 0
+    unwatched: frozenset[Key] = frozenset()  # what cannot be compared, so is noted when reached
     left_out: frozenset[Key] = frozenset()  # what does not compile
 
     def number(self) -> int:
@@ -162,7 +163,7 @@ class Rewriter:
             )
             after = self.line.text[begin : place[0]] + between + self.line.text[place[1] : end]
             if n := self.mutant(node, after):
-                if self.place.is_c and is_pure(node):
+                if self.is_watched(node):
                     text = f"pick_bool({n}, {text}, {after})"
                 else:
                     text = f"(({after}) if is_on({n}) else ({text}))"
@@ -225,14 +226,19 @@ class Rewriter:
 
     def _int(self, node: ast.expr, text: str, after: str) -> str:
         """Either of two whole numbers; where both may be looked at, note whether they differ."""
-        if not (self.place.is_c and is_pure(node)):
-            return self._plain(node, text, after)
         n = self.mutant(node, after)
-        return f"pick_int({n}, {text}, {after})" if n else text
+        if n and self.is_watched(node):
+            return f"pick_int({n}, {text}, {after})"
+        return f"(({after}) if is_on({n}) else ({text}))" if n else text
 
     def _plain(self, node: ast.expr, text: str, after: str) -> str:
         n = self.mutant(node, after)
         return f"(({after}) if is_on({n}) else ({text}))" if n else text
+
+    def is_watched(self, node: ast.expr | ast.stmt) -> bool:
+        """True where the mutant that was added last is noted only when it makes a difference."""
+        is_told = self.ledger.mutants[-1].key in self.ledger.unwatched
+        return self.place.is_c and is_pure(node) and not is_told
 
     def mutant(self, node: ast.expr, after: str) -> int | None:
         begin, end = self.parsed.span(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from tests.mutation.lines import Line, parse_expression, parse_statement
-from tests.mutation.operators import AUGMENTED, Ledger, Place, Rewriter, is_pure
+from tests.mutation.operators import AUGMENTED, Ledger, Place, Rewriter
 
 TESTS = ("if", "elif", "while")
 NO_STATEMENTS = ("pass", "global", "import", "from", "cimport", "include")
@@ -110,7 +110,7 @@ class _Statement(Rewriter):
         return f"is_on({n})"
 
     def _guard(self, n: int, differs: str, node: ast.Assign | ast.AugAssign) -> str:
-        if self.place.is_c and is_pure(node):
+        if self.is_watched(node):
             return f"is_gone({n}, {differs})"
         return f"is_on({n})"
 

@@ -7,6 +7,7 @@ What cannot be compiled is found by halving and left out; the rest is one build.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -24,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 TREE = ROOT / "build" / "mutation" / "tree"
 COPIED = ("loadctl", "hw", "tests", "docs", "scripts", "pyproject.toml")
+TROUBLE = TREE.parent / "trouble.json"
 BOARD = "law/mutants"
+N_MARKS = 32768  # as in board.pxd
 DIRECTIVES = "cdivision=True,boundscheck=False,wraparound=False,initializedcheck=False"
 # A variable whose assignment is left out is zero: what is not given would be anything, also what
 # the compiler takes for granted.
@@ -52,9 +55,31 @@ def read_modules() -> list[Module]:
     ]
 
 
-def write_texts(modules: list[Module], left_out: frozenset[Key]) -> tuple[Ledger, dict[str, str]]:
+@dataclass
+class Trouble:
+    """Mutants that are not built as the others are; kept, because to find them takes long."""
+
+    unwatched: frozenset[Key] = frozenset()
+    left_out: frozenset[Key] = frozenset()
+
+    @classmethod
+    def load(cls) -> Trouble:
+        if not TROUBLE.exists():
+            return cls()
+        held = json.loads(TROUBLE.read_text())
+        return cls(*(frozenset(map(tuple, held[name])) for name in ("unwatched", "left_out")))
+
+    def add(self, keys: frozenset[Key]) -> None:
+        """What fails is first built without watching it, then not at all."""
+        self.left_out |= keys & self.unwatched
+        self.unwatched |= keys
+        kept = {"unwatched": sorted(self.unwatched), "left_out": sorted(self.left_out)}
+        TROUBLE.write_text(json.dumps(kept))
+
+
+def write_texts(modules: list[Module], trouble: Trouble) -> tuple[Ledger, dict[str, str]]:
     """All mutants, and the text of every file that they are in."""
-    ledger = Ledger(left_out=left_out)
+    ledger = Ledger(unwatched=trouble.unwatched, left_out=trouble.left_out)
     constants = {module.file: find_constants(module, ledger) for module in modules}
     shared = {
         constant.name: constant.use
@@ -73,11 +98,10 @@ def write_texts(modules: list[Module], left_out: frozenset[Key]) -> tuple[Ledger
 def build(jobs: int, say: Say) -> Build:
     modules = read_modules()
     copy_tree([module.file for module in modules])
-    left_out: frozenset[Key] = frozenset()
-    everything, _ = write_texts(modules, left_out)
+    trouble = Trouble.load()
     while True:
-        ledger, texts = write_texts(modules, left_out)
-        assert ledger.last < 32768, "board.pxd has no room for so many"
+        ledger, texts = write_texts(modules, trouble)
+        assert ledger.last < N_MARKS, "board.pxd has no room for so many"
         for file, text in texts.items():
             write_if_changed(TREE / "loadctl" / file, text)
         with ThreadPoolExecutor(jobs) as pool:
@@ -85,11 +109,12 @@ def build(jobs: int, say: Say) -> Build:
             results = pool.map(lambda file: (file, compile_module(file, say)), files)
             failed = [file for file, is_good in results if not is_good]
         if not failed:
-            break
+            everything, _ = write_texts(modules, Trouble(trouble.unwatched))
+            left_out = [m for m in everything.mutants if m.key in trouble.left_out]
+            return Build(ledger.mutants, left_out)
         assert f"{BOARD}.pyx" not in failed, "the guards do not compile"
         for file in failed:
-            left_out |= not_compiling(modules, file, left_out, say)
-    return Build(ledger.mutants, [m for m in everything.mutants if m.key in left_out])
+            trouble.add(not_compiling(modules, file, trouble, say))
 
 
 def copy_tree(mutated: list[str]) -> None:
@@ -163,18 +188,16 @@ def _runs(command: list[str]) -> bool:
     return done.returncode == 0
 
 
-def not_compiling(
-    modules: list[Module], file: str, left_out: frozenset[Key], say: Say
-) -> frozenset[Key]:
+def not_compiling(modules: list[Module], file: str, trouble: Trouble, say: Say) -> frozenset[Key]:
     """The mutants of one module that keep it from compiling, found by halving."""
-    ledger, _ = write_texts(modules, left_out)
+    ledger, _ = write_texts(modules, trouble)
     files = (file, file.removesuffix(".pyx") + ".pxd")
     keys = list(dict.fromkeys(m.key for m in ledger.mutants if m.module in files))
     say(f"{file} does not compile: looking for the mutants that it cannot take")
 
     def compiles_with(some: list[Key]) -> bool:
         others = frozenset(key for key in keys if key not in set(some))
-        _, texts = write_texts(modules, left_out | others)
+        _, texts = write_texts(modules, Trouble(trouble.unwatched, trouble.left_out | others))
         path = TREE / "loadctl" / file
         path.write_text(texts[file])
         return _cython(path) and _gcc(path, path.with_suffix(".tried"))

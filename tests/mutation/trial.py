@@ -161,7 +161,7 @@ class _Children:
 
         def tests_for(mutant: Mutant) -> list[str]:
             names = list(dict.fromkeys(name for n in mutant.marks for name in noticing[n]))
-            own = f"/test_{Path(mutant.module).stem}"
+            own = "/test_" + Path(mutant.module).stem.strip("_")
             names.sort(key=lambda name: own not in name)
             return within_budget(names, plan.recorded, plan.budget_s)
 

@@ -188,48 +188,54 @@ cdef bint is_paused_now(law_t *law, int32_t i) noexcept nogil:
 
 cdef void spare_pauses(law_t *law, int32_t first, int32_t end, int64_t now_ns) noexcept nogil:
     """Pause one session in place of several, where that suffices: the last such in order."""
+    cdef int32_t paused[MOST_SPARED]
     cdef int32_t k, n_paused = 0
     for k in range(first, end):
-        n_paused += is_paused_now(law, law.turn[k])
-    if not 2 <= n_paused <= MOST_SPARED:
+        if is_paused_now(law, law.turn[k]):
+            if n_paused == MOST_SPARED:
+                return
+            paused[n_paused] = law.turn[k]
+            n_paused += 1
+    if n_paused < 2:
         return
     for k in range(end - 1, first - 1, -1):
-        if stands_in(law, law.turn[k], first, end):
+        if stands_in(law, law.turn[k], paused, n_paused):
             break
     for k in range(first, end):     # the room that it leaves may do for others too
         if not law.is_in[law.turn[k]]:
             consider(law, law.turn[k], now_ns)
 
 
-cdef bint stands_in(law_t *law, int32_t other, int32_t first, int32_t end) noexcept nogil:
+cdef bint stands_in(
+    law_t *law, int32_t other, const int32_t *paused, int32_t n_paused
+) noexcept nogil:
     """Pause `other` where all those paused now fit without it; True when it is done."""
-    cdef int32_t fitting[MOST_SPARED]
-    cdef int32_t k, i, n_fitting = 0
-    cdef bint do_fit = True
+    cdef int32_t k, n_fitting = 0
+    cdef bint do_fit
     if not law.is_in[other] or law.chargers[other].setpoint_mA == 0:
         return False
     if law.claim[other] <= CLAIM_KEEPS:
         return False
     add_to(law, law.used_mA, other, -<int64_t>law.charger_rows[other].min_mA)
-    for k in range(first, end):
-        i = law.turn[k]
-        if do_fit and is_paused_now(law, i):
-            do_fit = fullest(law, law.cap_low_mA, i, law.charger_rows[i].min_mA) == NONE
-            if do_fit:
-                add_to(law, law.used_mA, i, law.charger_rows[i].min_mA)
-                fitting[n_fitting] = i
-                n_fitting += 1
+    while n_fitting < n_paused and fits_low(law, paused[n_fitting]):
+        add_to(law, law.used_mA, paused[n_fitting], law.charger_rows[paused[n_fitting]].min_mA)
+        n_fitting += 1
+    do_fit = n_fitting == n_paused
     for k in range(n_fitting):
         if do_fit:
-            law.is_in[fitting[k]] = True
+            law.is_in[paused[k]] = True
         else:
-            add_to(law, law.used_mA, fitting[k], -<int64_t>law.charger_rows[fitting[k]].min_mA)
+            add_to(law, law.used_mA, paused[k], -<int64_t>law.charger_rows[paused[k]].min_mA)
     if not do_fit:
         add_to(law, law.used_mA, other, law.charger_rows[other].min_mA)
         return False
     law.is_in[other] = False
     law.refused_by[other] = fullest(law, law.cap_low_mA, other, law.charger_rows[other].min_mA)
     return True
+
+
+cdef bint fits_low(law_t *law, int32_t i) noexcept nogil:
+    return fullest(law, law.cap_low_mA, i, law.charger_rows[i].min_mA) == NONE
 
 
 cdef void note_passing(law_t *law, int32_t first, int32_t end) noexcept nogil:

@@ -339,6 +339,7 @@ cdef void fill_chargers(law_t *law, object tables) except *:
         law.by_rank[i] = ranked[i]
         fill_charger(to, row)
         to.box = boxes.setdefault((row.bus, row.address), i)
+        law.charger_rows[to.box].box_end = i + 1
         mark_phases(law, row)
         to.meter_lag_ns = max((m.lag_ns for m in meters_above(tables, row.circuit)), default=0)
         to.first_member = at

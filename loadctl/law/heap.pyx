@@ -9,19 +9,15 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.tables cimport NONE, fill_t, law_t, slot_t
 
-cdef enum:
-    BELOW_ALL = -1      # as a remainder: before every level with the same whole part
-
-
 cdef void enter(law_t *law, int32_t limit_i, int64_t level_fx) noexcept nogil:
     """Put a limit in, or move it down to this level; it is stale from then on."""
     cdef fill_t *fill = &law.fills[limit_i]
     fill.is_stale = True
+    if stands_below(fill, level_fx):
+        return
     if fill.place == NONE:
         fill.place = law.n_heap
         law.n_heap += 1
-    elif fill.level_fx < level_fx or (fill.level_fx == level_fx and fill.rest == BELOW_ALL):
-        return
     fill.level_fx = level_fx
     fill.rest = BELOW_ALL
     fill.rest_of = 1

@@ -11,7 +11,7 @@ down, so what is left of a limit is never negative. Never reads or writes the pl
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.crumbs cimport blocker, hand_out_crumbs, take_mA
-from loadctl.law.heap cimport clear_heap, drop_top, enter, settle_top
+from loadctl.law.heap cimport clear_heap, drop_top, enter, settle_top, stands_below
 from loadctl.law.sort cimport sort_by_key
 from loadctl.law.tables cimport NONE, charger_row_t, fill_t, law_t, member_t
 
@@ -188,7 +188,9 @@ cdef void start(law_t *law, int32_t i) noexcept nogil:
         fill = &law.fills[member[k].limit_i]
         fill.slack_fx += member[k].count * min_fx
         fill.slope += <int64_t>member[k].count * row.weight
-        enter(law, member[k].limit_i, row.start_fx)
+        fill.is_stale = True
+        if not stands_below(fill, row.start_fx):
+            enter(law, member[k].limit_i, row.start_fx)
 
 
 cdef void stop_all(law_t *law, tier_t *tier, int64_t at_fx) noexcept nogil:

@@ -80,7 +80,7 @@ cdef void begin_box(law_t *law, int32_t box, int64_t now_ns) noexcept nogil:
     cdef charger_row_t *row
     cdef charger_t *charger
     cdef int32_t i, p
-    for i in range(box, law.n_chargers):
+    for i in range(box, law.charger_rows[box].box_end):
         row = &law.charger_rows[i]
         charger = &law.chargers[i]
         if row.box != box or row.is_isolated:

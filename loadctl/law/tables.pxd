@@ -96,6 +96,7 @@ ctypedef struct charger_row_t:
     int32_t is_isolated
     int32_t has_measured_current
     int32_t box                 # first charger at the same address of the same bus
+    int32_t box_end             # there, behind the last one
     int64_t watchdog_ns         # 0: it has none
     int64_t hold_ns
     int64_t min_change_ns

@@ -30,8 +30,8 @@ _MAX_CIRCUIT_mA = 100_000_000
 _MAX_POWER_W = 10_000_000
 _MAX_WEIGHT = 10_000
 _MAX_CHARGERS = 16384
-_MAX_BELOW_mA = 2**35 - 1   # share: so that its levels are fine enough to be told apart
-_MAX_SPAN_ns = 10**15
+_MAX_BELOW_mA = 34_359_738_367   # share: so that its levels are fine enough to be told apart
+_MAX_SPAN_ns = 1_000_000_000_000_000
 _TUNING = (
     "peak_hold_ns", "raise_delay_ns", "ramp_mA_per_s", "deadband_mA", "trim_ns", "raise_every_ns",
     "meter_stale_ns", "soft_start_ns", "unused_ns", "wake_ns", "retry_ns", "car_follow_ns",

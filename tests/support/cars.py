@@ -206,7 +206,11 @@ class Car:
         self.wakes_at_ns = NEVER_ns
 
     def _takes(self, value_mA: int, at_ns: int) -> None:
+        """A car that changes what it takes looks at its offer anew: no measurement could tell
+        whether it came down to a setpoint by itself."""
         self.takes_mA = value_mA
+        while self.due:
+            self._obey(self.due[0][1], at_ns)
         if value_mA == 0:
             self._fill(0, at_ns)
         elif self.is_full:

@@ -20,6 +20,7 @@ UNANSWERED = (NO_ANSWER, BAD_FRAME)
 MOST_SAMPLES = 50
 KIND_POWER = 3
 KIND_CHARGERS = 10
+PILOT_TOLERANCE_mA = 600
 CHARGES_mA, IDLE_mA, IDLE_ns = 5_000, 500, 60 * 10**9
 
 
@@ -81,7 +82,7 @@ class ChargerBook:
         self.note_phases(draw_mA, at_ns)
         self.samples = [*self.samples[-MOST_SAMPLES:], (at_ns, draw_mA)]
         if self.is_acknowledged and at_ns > self.acknowledged_at_ns:
-            if max(draw_mA) > self.told_mA:
+            if max(draw_mA) > self.told_mA + PILOT_TOLERANCE_mA:
                 self.has_seen_above = True
             elif self.has_seen_above:
                 self.proven()
@@ -128,6 +129,7 @@ class ChargerBook:
 @dataclass
 class MeterBook:
     read_at_ns: int | None = None  # good, whether believed or not
+    changed_at_ns: int = 0  # since when its values are these
     is_fresh: bool = False  # read in this scan
     load_mA: Phases = (0, 0, 0)
     before_mA: Phases | None = None
@@ -267,6 +269,8 @@ class Book:
         meter, at_ns = self.meters[m], rest[-1]
         if code == GOOD and current_mA is not None:
             meter.before_mA = None if meter.read_at_ns is None else meter.load_mA
+            if current_mA != meter.before_mA:
+                meter.changed_at_ns = at_ns
             meter.read_at_ns, meter.is_fresh, meter.load_mA = at_ns, True, current_mA
         self._tell("meter_read", m, code, current_mA, *rest)
 

@@ -206,13 +206,16 @@ def check_confirm(book: Book) -> None:
 
 
 def check_eyes(book: Book, i: int) -> None:
-    """Every dynamic circuit above was read in this scan, or has been silent for long."""
+    """Every dynamic circuit above was read in this scan, or silent or frozen for long."""
     for c in chain(book.tables, i):
         circuit = book.tables.circuits[c]
         if circuit.is_dynamic and not book.meters[circuit.meter].is_fresh:
             assert book.core.circuit(c)["source"] == SOURCE_STALE
-            good_at_ns = book.meters[circuit.meter].read_at_ns
-            since_ns = book.first_step_at_ns if good_at_ns is None else good_at_ns
+            since_ns = book.meters[circuit.meter].read_at_ns
+            if since_ns is None:
+                since_ns = book.first_step_at_ns
+            elif book.core.meter(circuit.meter)["is_frozen"]:
+                since_ns = book.meters[circuit.meter].changed_at_ns
             assert since_ns is not None
             assert book.now_ns - since_ns >= book.tuning.meter_stale_ns
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from loadctl.tables import ChargerRow, Tables
+from loadctl.tables import ChargerRow, CircuitRow, Tables
 from tests.support import reference
 from tests.support.core_sites import random_site
 
@@ -51,12 +51,17 @@ class Case:
         return [given_mA.get(i, 0) for i in range(len(held.chargers))]
 
 
+def _own_limits(row: CircuitRow) -> CircuitRow:
+    """Without limits from outside: each kind of limit has one cap here."""
+    return replace(row, takes_external=False, loss_mA=None, loss_W=None, guaranteed_W=None)
+
+
 def random_case(seed: int, most_circuits: int = 8, most_chargers: int = 14) -> Case:
     rng = random.Random(f"share case {seed}")
     tables = random_site(rng, most_circuits, most_chargers)
     choices = [rng.choice(kinds) for kinds in (STEPS_mA, MINIMA_mA, MAXIMA_mA, WEIGHTS, TIERS)]
     rows = tuple(_other_charger(rng, row, choices) for row in tables.chargers)
-    tables = replace(tables, chargers=rows)
+    tables = replace(tables, chargers=rows, circuits=tuple(map(_own_limits, tables.circuits)))
     share_in, share_held = rng.choice((1.0, 0.9, 0.5)), rng.choice((0.0, 0.0, 0.3, 1.0))
     are_in = [rng.random() < share_in for _ in rows]
     most_mA = [_held_mA(rng, row) if rng.random() < share_held else row.max_mA for row in rows]

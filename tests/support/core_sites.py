@@ -138,7 +138,12 @@ def varied_site(rng: random.Random) -> Tables:
     """A random site of 1 to 200 chargers, most of them small: there the corners lie."""
     fewest, most = rng.choices(((1, 6), (7, 20), (21, 60), (61, 200)), (60, 30, 9, 1))[0]
     n_chargers = rng.randint(fewest, most)
-    return _site_of_size(rng, rng.randint(1, 3 + n_chargers // 2), n_chargers)
+    tables = _site_of_size(rng, rng.randint(1, 3 + n_chargers // 2), n_chargers)
+    circuits = [
+        replace(row, **_lost_source(rng, row)) if rng.random() < 0.1 else row
+        for row in tables.circuits
+    ]
+    return replace(tables, circuits=tuple(circuits))
 
 
 def _site_of_size(rng: random.Random, n_circuits: int, n_chargers: int) -> Tables:
@@ -201,19 +206,17 @@ def _random_circuit(
     if rng.random() < 0.25:
         single = [row for row in below if len(row.phases) < 3]
         changes["unbalance_mA"] = _near(rng, single[: rng.randint(0, len(single))], 0)
-    if rng.random() < 0.1:
-        changes |= _lost_source(rng, below)
     return circuit(name, limits, parent=parent, **changes)
 
 
-def _lost_source(rng: random.Random, below: list[ChargerRow]) -> dict[str, Any]:
+def _lost_source(rng: random.Random, row: CircuitRow) -> dict[str, Any]:
     """What counts where limits come from outside and none is in force."""
-    loss_W = _near(rng, below, 0) * 690 // 1000
+    loss_mA = rng.randint(row.limit_mA[0] // 2, 1000 + row.limit_mA[0])
     return {
         "takes_external": True,
-        "loss_mA": three(_near(rng, below, 0)) if rng.random() < 0.5 else None,
-        "loss_W": loss_W,
-        "guaranteed_W": rng.choice((None, loss_W // 2)),
+        "loss_mA": three(loss_mA) if rng.random() < 0.5 else None,
+        "loss_W": loss_mA * 690 // 1000,
+        "guaranteed_W": rng.choice((None, loss_mA * 690 // 2000)),
     }
 
 

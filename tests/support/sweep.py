@@ -17,8 +17,12 @@ T = TypeVar("T")
 
 def sweep(check: Check, seeds: range, n_workers: int | None = None) -> list[str]:
     """What the check says of each seed that fails."""
-    said = zip(seeds, gather(check, seeds, n_workers), strict=True)
-    return [f"{check.__name__}, seed {seed}: {text}" for seed, text in said if text]
+    return [text for text in gather(partial(named, check), seeds, n_workers) if text]
+
+
+def named(check: Check, seed: int) -> str:
+    text = check(seed)
+    return f"{check.__name__}, seed {seed}: {text}" if text else ""
 
 
 def gather(measure: Callable[[int], T], seeds: range, n_workers: int | None = None) -> list[T]:
@@ -36,6 +40,6 @@ def measured(measure: Callable[[int], T], seeds: range) -> list[T]:
         try:
             found.append(measure(seed))
         except Exception as error:
-            error.add_note(f"{measure.__name__}, seed {seed}")
+            error.add_note(f"seed {seed}")
             raise
     return found

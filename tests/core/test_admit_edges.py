@@ -198,6 +198,12 @@ def test_place_and_time_of_those_who_wait(
             assert (row.reason, row.reason_s) == (Reason.WAITS_FOR_PLACE, wait_s)
 
 
+@pytest.mark.parametrize("states", [[IN_TURN], [waits(3)], [{**waits(3), "state": 1}], [done()]])
+def test_place_of_before_is_forgotten(states: list[State]) -> None:
+    held = stepped([{**states[0], "place": 3}], 6000)
+    assert held.chargers[0].place == 0
+
+
 def test_places_are_told_by_tier() -> None:
     rows = [{"priority": 1}, {"priority": 1}, {}, {}]
     held = stepped([IN_TURN, waits(1), IN_TURN, waits(1)], 12_000, rows)

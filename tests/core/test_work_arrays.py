@@ -44,7 +44,7 @@ class Beside:
         assert results[0] == results[1]
         assert orders[0] == orders[1]
         assert block == self.block
-        self.n_orders += sum(map(len, orders[0]))
+        self.n_orders += sum(len(of_kind) for of_kind in orders[0])
         return int(results[0])
 
 

@@ -176,22 +176,26 @@ class _Children:
         plan = self.plan
         kills: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         noticing: defaultdict[int, list[str]] = defaultdict(list)
-        for name in sorted(plan.recorded, key=lambda name: plan.recorded[name].cpu_s):
-            for n in plan.recorded[name].marks:
+        n_marks = {name: len(recorded.marks) for name, recorded in plan.recorded.items()}
+        for name, recorded in plan.recorded.items():
+            for n in recorded.marks:
                 noticing[n].append(name)
 
         def tests_for(mutant: Mutant) -> list[str]:
-            names = list(dict.fromkeys(name for n in mutant.marks for name in noticing[n]))
-            own = "/test_" + Path(mutant.module).stem.strip("_")
-            names.sort(key=lambda name: own not in name)
-            return within_budget(names, plan.recorded, plan.budget_s)
-
-        def try_one(mutant: Mutant, out: int) -> None:
+            """Those that killed its neighbours, then those that are about little else."""
             score = kills[mutant.module, mutant.function]
             hint = plan.hints.get(mutant.number)
-            names = sorted(tests_for(mutant), key=lambda name: (name != hint, -score[name]))
+            own = "/test_" + Path(mutant.module).stem.strip("_")
+            names = {name for n in mutant.marks for name in noticing[n]}
+
+            def rank(name: str) -> tuple[bool, int, bool, int, str]:
+                return name != hint, -score[name], own not in name, n_marks[name], name
+
+            return within_budget(sorted(names, key=rank), plan.recorded, plan.budget_s)
+
+        def try_one(mutant: Mutant, out: int) -> None:
             self._choose(mutant.number)
-            for name in names:
+            for name in tests_for(mutant):
                 _write(out, f"{name}\n")
                 limit_s = max(LEAST_LIMIT_s, LONGER * plan.recorded[name].cpu_s)
                 if self._failure(name, limit_s) is not None:

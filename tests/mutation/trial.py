@@ -26,6 +26,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import Phase, settings
 
+from tests.mutation.choice import Recorded, in_order, within_budget
 from tests.mutation.operators import Mutant
 from tests.mutation.tree import TREE, Say
 
@@ -41,14 +42,6 @@ MEMORY_BYTES = 4 << 30
 PIPE_BYTES = 1 << 18
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What one test does without a mutant."""
-
-    cpu_s: float
-    marks: frozenset[int]  # numbers that would make a difference to it
 
 
 @dataclass(frozen=True)
@@ -176,22 +169,17 @@ class _Children:
         plan = self.plan
         kills: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         noticing: defaultdict[int, list[str]] = defaultdict(list)
-        n_marks = {name: len(recorded.marks) for name, recorded in plan.recorded.items()}
         for name, recorded in plan.recorded.items():
             for n in recorded.marks:
                 noticing[n].append(name)
 
         def tests_for(mutant: Mutant) -> list[str]:
-            """Those that killed its neighbours, then those that are about little else."""
             score = kills[mutant.module, mutant.function]
             hint = plan.hints.get(mutant.number)
-            own = "/test_" + Path(mutant.module).stem.strip("_")
-            names = {name for n in mutant.marks for name in noticing[n]}
-
-            def rank(name: str) -> tuple[bool, int, bool, int, str]:
-                return name != hint, -score[name], own not in name, n_marks[name], name
-
-            return within_budget(sorted(names, key=rank), plan.recorded, plan.budget_s)
+            noticed_by = {name for n in mutant.marks for name in noticing[n]}
+            names = in_order(noticed_by, mutant.module, plan.recorded)
+            names.sort(key=lambda name: (name != hint, -score[name]))
+            return within_budget(names, plan.recorded, plan.budget_s)
 
         def try_one(mutant: Mutant, out: int) -> None:
             self._choose(mutant.number)
@@ -255,20 +243,6 @@ class _Children:
             work(job, writer)
         finally:
             os._exit(0)
-
-
-def within_budget(
-    names: Sequence[str], recorded: Mapping[str, Recorded], budget_s: float
-) -> list[str]:
-    """The first tests, as many as fit the budget, and one at least."""
-    chosen: list[str] = []
-    sum_s = 0.0
-    for name in names:
-        sum_s += recorded[name].cpu_s
-        if chosen and sum_s > budget_s:
-            break
-        chosen.append(name)
-    return chosen
 
 
 def _write(out: int, text: str) -> None:

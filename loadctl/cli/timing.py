@@ -22,11 +22,11 @@ from loadctl.timing.html import page
 from loadctl.timing.measure import NO_BUS, READ_ONLY, SIMULATED, Measured, Plan, measure
 from loadctl.timing.readonly import unread_chargers
 from loadctl.timing.report import as_dict, lines
-from loadctl.units import NS_PER_MS, NS_PER_S
+from loadctl.units import NS_PER_MS, NS_PER_S, ms_from_ns
 
 IN_MEMORY = Path("/dev/shm")
 SCANS_MAX = 5_000_000  # their spans are kept in locked memory, 64 bytes each
-NO_BUS_PERIOD_ns = 10 * NS_PER_MS
+NO_BUS_PERIOD_ns = 10 * NS_PER_MS  # the least, and what is taken where none is given
 ROUND_ns = 10 * NS_PER_S  # without a bus the loop and cyclictest take turns this often
 
 
@@ -104,6 +104,11 @@ def timing(
     if read_chargers and site_path is None:
         raise UsageError("--read-chargers: only with --site")
     period_ns = None if period_ms is None else round(period_ms * NS_PER_MS)
+    if no_bus and period_ns is not None and period_ns < NO_BUS_PERIOD_ns:
+        raise UsageError(
+            f"--period-ms: {period_ms:g} ms is below {ms_from_ns(NO_BUS_PERIOD_ns):g} ms, the time"
+            " that the plan keeps for the gateway itself"
+        )
     lock_dir = runtime_dir or runtime.default_dir()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(folder_in_memory()))

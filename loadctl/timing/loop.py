@@ -27,7 +27,7 @@ from loadctl.timing.readonly import ReadOnlyWire, readable_addresses
 from loadctl.timing.record import NONE, RecordingWriter, counts
 
 READY, DONE = "ready", "done"
-SPANS_FILE, COUNTS_FILE = "spans", "counts.json"
+SPANS_FILE, STARTED_FILE, COUNTS_FILE = "spans", "started", "counts.json"
 STALL_PARTS = (3, 2)  # a stall lasts 3/2 of a period
 
 
@@ -105,6 +105,7 @@ def measure(args: argparse.Namespace) -> None:
             return
         say(DONE)
     (args.directory / SPANS_FILE).write_bytes(image.spans_ns.tobytes())
+    (args.directory / STARTED_FILE).write_bytes(image.started_ns.tobytes())
     found = {
         **total._asdict(),
         "scans": image.n_recorded,

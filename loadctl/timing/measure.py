@@ -26,9 +26,9 @@ from loadctl.errors import LoadctlError, NotRunning
 from loadctl.image import SPANS, Reader
 from loadctl.realtime import APPLIED, SETTINGS
 from loadctl.tables import Tables
-from loadctl.timing import cyclictest, stress
+from loadctl.timing import cyclictest, stolen, stress
 from loadctl.timing.garage import CALM_ns, building, story
-from loadctl.timing.loop import COUNTS_FILE, DONE, READY, SPANS_FILE
+from loadctl.timing.loop import COUNTS_FILE, DONE, READY, SPANS_FILE, STARTED_FILE
 from loadctl.timing.reaction import Reactions, decreases_at_ns, reactions_of, rises_at_ns
 from loadctl.units import NS_PER_S
 
@@ -83,9 +83,11 @@ class Measured:
 
     plan: Plan
     spans_ns: list[Sequence[int]] = field(default_factory=list)
+    started_ns: Sequence[int] = ()
     counts: dict[str, Any] = field(default_factory=dict)
+    stolen: list[stolen.Sample] = field(default_factory=list)
     settings: list[tuple[int, int]] = field(default_factory=list)  # state, errno
-    cyclictest_ns: list[int] | None = None
+    slices: list[cyclictest.Slice] = field(default_factory=list)  # of cyclictest, by round
     cyclictest_words: str = ""  # why there is none, or how it ran
     stress_words: str = ""
     reactions: Reactions | None = None
@@ -94,11 +96,24 @@ class Measured:
         return self.spans_ns[SPANS.index(name)]
 
     @property
+    def cyclictest_ns(self) -> list[int]:
+        return cyclictest.pooled(self.slices)
+
+    @property
     def writes_ns(self) -> list[int]:
         """Take and give of each scan."""
         return [
             take + give for take, give in zip(self.span("take"), self.span("give"), strict=True)
         ]
+
+    @property
+    def n_missed_in_stolen_time(self) -> int:
+        """Of the scans that were late, those during which the host took processor time."""
+        period_ns = self.plan.tables.site.period_ns
+        late = [i for i, span_ns in enumerate(self.complete_ns) if span_ns > period_ns]
+        started_ns = [self.started_ns[i] for i in late]
+        ended_ns = [self.started_ns[i] + self.span("whole")[i] for i in late]
+        return stolen.n_in_stolen_time(self.stolen, started_ns, ended_ns)
 
     @property
     def complete_ns(self) -> list[int]:
@@ -122,11 +137,11 @@ def measure(plan: Plan, folder: Path, say: Say) -> Measured:
         if plan.wants_stress:
             found.stress_words = stack.enter_context(stress.beside(plan.whole_s))
             say(found.stress_words)
-        slices = _rounds(plan, folder, loop, found, say)
+        found.slices = _rounds(plan, folder, loop, found, say)
         loop.close()
-        found.cyclictest_ns = cyclictest.pooled(slices) if slices else None
         found.counts = json.loads((folder / COUNTS_FILE).read_text())
         found.spans_ns = read_spans(folder / SPANS_FILE, found.counts["scans"])
+        found.started_ns = read_numbers(folder / STARTED_FILE)
         if simulated is not None:
             found.reactions = _reactions(plan, simulated, found.counts["rounds"])
     return found
@@ -145,7 +160,7 @@ def _rounds(
     for round_i in range(plan.rounds):
         say(f"round {round_i + 1} of {plan.rounds}: {plan.scans_in_round} scans")
         loop.go()
-        loop.expect(DONE, 2 * plan.whole_s + GRACE_s)
+        loop.expect(DONE, 2 * plan.whole_s + GRACE_s, found.stolen)
         if program is not None:
             say(f"round {round_i + 1} of {plan.rounds}: cyclictest")
             try:
@@ -199,10 +214,15 @@ def _snapshot(folder: Path) -> dict[str, Any]:
 
 def read_spans(path: Path, n_scans: int) -> list[Sequence[int]]:
     """By span instead of by scan."""
-    raw = array("q")
-    raw.frombytes(path.read_bytes())
+    raw = read_numbers(path)
     n_spans = len(SPANS)
     return [raw[i : n_scans * n_spans : n_spans] for i in range(n_spans)]
+
+
+def read_numbers(path: Path) -> array[int]:
+    raw = array("q")
+    raw.frombytes(path.read_bytes())
+    return raw
 
 
 class Loop:
@@ -220,13 +240,19 @@ class Loop:
         except BrokenPipeError:
             raise self._ended() from None
 
-    def expect(self, word: str, within_s: float) -> None:
-        """Wait until it says so."""
+    def expect(self, word: str, within_s: float, watch: list[stolen.Sample] | None = None) -> None:
+        """Wait until it says so; `watch` is given what the host takes meanwhile."""
         stdout = self._process.stdout
         assert stdout is not None
         end_s = time.monotonic() + within_s
         while b"\n" not in self._heard:
-            if not select.select([stdout], (), (), max(0.0, end_s - time.monotonic()))[0]:
+            left_s = end_s - time.monotonic()
+            if watch is not None:
+                watch.append(stolen.sample())
+                left_s = min(left_s, stolen.SAMPLE_EVERY_s)
+            if not select.select([stdout], (), (), max(0.0, left_s))[0]:
+                if time.monotonic() < end_s:
+                    continue
                 raise NotRunning(f"timing: the loop did not say {word!r} within {within_s:.0f} s")
             data = os.read(stdout.fileno(), 4096)
             if not data:

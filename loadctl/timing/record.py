@@ -15,12 +15,9 @@ from array import array
 from typing import NamedTuple
 
 from loadctl.image import SPANS, Writer
-from loadctl.units import NS_PER_S
 
 N_SPANS = len(SPANS)
 WHOLE = SPANS.index("whole")
-STAT_PATH = "/proc/stat"
-STEAL_I = 7  # user, nice, system, idle, iowait, irq, softirq, steal
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -28,12 +25,20 @@ class RecordingWriter(Writer):
     """The image, and beside it every span of every scan, once `record` was called."""
 
     spans_ns: array[int] = array("q")
+    started_ns: array[int] = array("q")  # of each whole scan, on the monotonic clock
     n_recorded = 0  # whole scans
 
     def record(self, n_scans: int) -> None:
         """Keep so many scans from now on; what comes after them is not kept."""
         self.spans_ns = array("q", bytes(8 * N_SPANS * n_scans))
+        self.started_ns = array("q", bytes(8 * n_scans))
         self.n_recorded = 0
+
+    def scan(self, started_at_ns: int, scans: int, missed: int, skipped: int, mode: int) -> None:
+        """Comes after the last span of its scan."""
+        Writer.scan(self, started_at_ns, scans, missed, skipped, mode)
+        if 0 < self.n_recorded <= len(self.started_ns):
+            self.started_ns[self.n_recorded - 1] = started_at_ns
 
     def span(self, what: int, span_ns: int) -> None:
         Writer.span(self, what, span_ns)
@@ -45,7 +50,7 @@ class RecordingWriter(Writer):
 
 
 class Counts(NamedTuple):
-    """Of this process with all its threads, since it began; the amounts are those in use."""
+    """Of this process with all its threads, since it began; the last two are amounts in use."""
 
     gc_runs: int
     faults_minor: int
@@ -54,7 +59,6 @@ class Counts(NamedTuple):
     switches_involuntary: int
     resident_bytes: int
     blocks: int  # of Python's allocator
-    stolen_ns: int  # of the whole machine: its host ran something else
 
     def since(self, before: Counts) -> Counts:
         return Counts(*(now - then for now, then in zip(self, before, strict=True)))
@@ -63,7 +67,7 @@ class Counts(NamedTuple):
         return Counts(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-NONE = Counts(0, 0, 0, 0, 0, 0, 0, 0)
+NONE = Counts(0, 0, 0, 0, 0, 0, 0)
 
 
 def counts() -> Counts:
@@ -76,15 +80,7 @@ def counts() -> Counts:
         switches_involuntary=used.ru_nivcsw,
         resident_bytes=_resident_pages() * PAGE_BYTES,
         blocks=sys.getallocatedblocks(),
-        stolen_ns=stolen_ns(),
     )
-
-
-def stolen_ns() -> int:
-    """Over all processors, since the machine was started."""
-    with open(STAT_PATH) as stat:
-        ticks = stat.readline().split()[1 + STEAL_I]
-    return int(ticks) * NS_PER_S // os.sysconf("SC_CLK_TCK")
 
 
 def _resident_pages() -> int:

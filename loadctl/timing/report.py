@@ -6,9 +6,11 @@ Owns the format of `loadctl timing --json`. Pure: raw spans in, words and number
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from loadctl.realtime import NOT_ASKED, SETTINGS, words
+from loadctl.timing import cyclictest
 from loadctl.timing.measure import Measured
 from loadctl.timing.stats import (
     Histogram,
@@ -19,6 +21,7 @@ from loadctl.timing.stats import (
     summary_of,
     verdict_on,
 )
+from loadctl.timing.stolen import stolen_ns
 from loadctl.units import NS_PER_MS, NS_PER_US, ms_from_ns
 
 Row = dict[str, Any]
@@ -78,7 +81,8 @@ def as_dict(found: Measured, machine: Row) -> Row:
         "switches_involuntary": counts["switches_involuntary"],
         "memory_growth_kB": counts["resident_bytes"] // 1024,
         "blocks_growth": counts["blocks"],
-        "stolen_ms": round(ms_from_ns(counts["stolen_ns"])),
+        "stolen_ms": round(ms_from_ns(stolen_ns(found.stolen))),
+        "missed_in_stolen_time": found.n_missed_in_stolen_time,
         "cyclictest": _cyclictest(found),
         "cyclictest_words": found.cyclictest_words,
         "stress": found.stress_words or None,
@@ -129,11 +133,25 @@ def _cyclictest(found: Measured) -> Row | None:
     wake = numbers(theirs, NS_PER_US) or {}
     return {
         **wake,
+        "ratio_of_rounds": _ratio_of_rounds(found),
         "ratio": {
             "p50": ratio(ours.p50_ns, theirs.p50_ns),
             "p99": ratio(ours.p99_ns, theirs.p99_ns),
             "p999": ratio(ours.p999_ns, theirs.p999_ns),
         },
+    }
+
+
+def _ratio_of_rounds(found: Measured) -> Row:
+    """The median over the rounds: a disturbance that met one of the two in one round is no more
+    than one value of many."""
+    n = found.plan.scans_in_round
+    ours = [summary_of(found.span("wake")[i : i + n]) for i in range(0, len(found.span("wake")), n)]
+    theirs = [summary_of(cyclictest.pooled([part])) for part in found.slices]
+    pairs = [(one, two) for one, two in zip(ours, theirs, strict=False) if one and two]
+    return {
+        name: median(ratio(getattr(one, key), getattr(two, key)) or 0.0 for one, two in pairs)
+        for name, key in (("p50", "p50_ns"), ("p99", "p99_ns"))
     }
 
 
@@ -194,6 +212,12 @@ def table_lines(report: Row) -> list[str]:
         table.append(f"{title:<28}" + "".join(f"{row[name]:>11.3f}" for name in WORST))
     if theirs is not None:
         by = theirs["ratio"]
+        by_round = theirs["ratio_of_rounds"]
+        table.insert(
+            3,
+            f"{'  the same, median of rounds':<28}{'':>11}"
+            + "".join(f"{by_round[name]:>10.2f}x" for name in ("p50", "p99")),
+        )
         table.insert(
             3,
             f"{'  ours / cyclictest':<28}{'':>11}"
@@ -236,7 +260,8 @@ def count_lines(report: Row) -> list[str]:
         " involuntary",
         f"memory growth: {report['memory_growth_kB']} kB resident, {report['blocks_growth']:+d}"
         " blocks of Python",
-        f"processor time that the host of this machine took meanwhile: {report['stolen_ms']} ms",
+        f"processor time that the host of this machine took meanwhile: {report['stolen_ms']} ms;"
+        f" of the missed cycles {report['missed_in_stolen_time']} fell into such a moment",
     ]
     reaction = report["reaction"]
     if reaction is not None:

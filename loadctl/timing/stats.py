@@ -12,7 +12,9 @@ from typing import NamedTuple
 PER_MILLES = {"p50": 500, "p99": 990, "p999": 999}
 N_BINS = 60
 # Round numbers of nanoseconds that a bin may be wide.
-WIDTHS_ns = tuple(step * 10**exponent for exponent in range(1, 10) for step in (1, 2, 5))
+WIDTHS_ns: tuple[int, ...] = tuple(
+    step * 10**exponent for exponent in range(1, 10) for step in (1, 2, 5)
+)
 
 
 class Histogram(NamedTuple):

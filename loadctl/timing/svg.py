@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from loadctl.timing.stats import Histogram
+from loadctl.timing.stats import Histogram, WIDTHS_ns
 
 WIDTH, HEIGHT = 900, 220
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34
 OVER_GAP = 14  # between the last bin and the bar of what is above it
 N_STRETCHES = 300
 N_LABELS = 6
+N_TICKS = 4
 OURS, THEIRS, OVER, AXIS = "#1565c0", "#d17a00", "#b71c1c", "#999"
 
 
@@ -42,12 +43,12 @@ def strip(spans_ns: Sequence[int], unit_ns: int, line_ns: int | None = None) -> 
     n = min(N_STRETCHES, len(spans_ns))
     ends = [len(spans_ns) * (i + 1) // n for i in range(n)]
     worst = [max(spans_ns[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
-    top_ns = max(*worst, line_ns or 0, 1) * 1.05
+    tick_ns = _tick_ns(max(*worst, line_ns or 0, 1))
+    top_ns = tick_ns * N_TICKS
     pitch = (WIDTH - LEFT - RIGHT) / n
     parts = []
-    for i in range(5):
-        at_ns = top_ns * i / 4
-        parts += _grid_line(_y(at_ns / top_ns), f"{at_ns / unit_ns:.4g}")
+    for i in range(N_TICKS + 1):
+        parts += _grid_line(_y(i / N_TICKS), f"{i * tick_ns / unit_ns:g}")
     for i, span_ns in enumerate(worst):
         height = (HEIGHT - TOP - BOTTOM) * span_ns / top_ns
         parts.append(_bar(LEFT + i * pitch, pitch, height, 0, is_over=False, count=None))
@@ -59,6 +60,11 @@ def strip(spans_ns: Sequence[int], unit_ns: int, line_ns: int | None = None) -> 
     parts += [_text(LEFT, HEIGHT - 12, "first scan", "start")]
     parts += [_text(WIDTH - RIGHT, HEIGHT - 12, f"scan {len(spans_ns)}", "end")]
     return _svg(parts)
+
+
+def _tick_ns(most_ns: int) -> int:
+    """The least round number of which N_TICKS reach as far."""
+    return next((w for w in WIDTHS_ns if w * N_TICKS >= most_ns), WIDTHS_ns[-1])
 
 
 def _y(share: float) -> float:

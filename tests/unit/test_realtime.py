@@ -1,6 +1,7 @@
 """Real-time settings: applied where allowed, always reported, in a process of their own."""
 
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -140,3 +141,24 @@ def test_realtime_memory_is_locked_only_where_the_limit_lets_it_grow(
     monkeypatch.setattr(realtime.resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(realtime.resource, "setrlimit", lambda *_: None)
     assert realtime.may_lock_memory() is may
+
+
+def test_realtime_what_this_user_could_have_is_tried_in_another_process() -> None:
+    before = (os.sched_getscheduler(0), sys.getswitchinterval(), gc.isenabled())
+    found = realtime.could_have(10, 0)
+    assert len(found) == len(SETTINGS)
+    assert found[SETTINGS.index("no garbage collection")] == (APPLIED, 0)
+    assert found[SETTINGS.index("SCHED_FIFO")] in ((APPLIED, 0), (REFUSED, errno.EPERM))
+    assert (os.sched_getscheduler(0), sys.getswitchinterval(), gc.isenabled()) == before
+
+
+def test_realtime_cpu_that_is_not_there_is_refused_with_its_reason() -> None:
+    found = realtime.could_have(0, 4_000)
+    assert found[SETTINGS.index("SCHED_FIFO")] == (NOT_ASKED, 0)
+    assert found[SETTINGS.index("CPU affinity")] == (REFUSED, errno.EINVAL)
+
+
+def test_realtime_every_refusal_that_can_be_mended_says_how() -> None:
+    assert len(realtime.REMEDIES) == len(SETTINGS)
+    assert "LimitRTPRIO=99" in realtime.remedy(0, REFUSED)
+    assert [realtime.remedy(i, APPLIED) for i in range(len(SETTINGS))] == [""] * len(SETTINGS)

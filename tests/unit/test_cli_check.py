@@ -268,7 +268,7 @@ def test_check_two_outlets_on_one_address_share_a_watchdog(tmp_path: Path) -> No
 def test_check_says_which_real_time_settings_this_machine_gives_and_what_would_help(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [Applied(REFUSED, errno.EPERM), Applied(NOT_ASKED, 0), *[Applied(APPLIED, 0)] * 4]
+    found = [Applied(REFUSED, errno.EPERM), Applied(NOT_ASKED, 0), *[Applied(APPLIED, 0)] * 5]
     monkeypatch.setattr(realtime, "could_have", lambda *_: found)
     path = write_site(tmp_path, WITH_PORT)
     lines = CliRunner().invoke(cli, ["check", str(path)]).output.splitlines()
@@ -285,4 +285,5 @@ def test_check_says_which_real_time_settings_this_machine_gives_and_what_would_h
         "CPU latency request": True,
         "no garbage collection": True,
         "switch interval": True,
+        "timer slack": True,
     }

@@ -22,6 +22,7 @@ found = RealTime().apply(int(sys.argv[1]), 0 if sys.argv[2] == "pinned" else Non
 print(json.dumps({
     "applied": [list(one) for one in found],
     "gc": gc.isenabled(), "interval": sys.getswitchinterval(), "frozen": gc.get_freeze_count(),
+    "slack": int(open("/proc/self/timerslack_ns").read()),
     "policy": os.sched_getscheduler(0), "cpus": len(os.sched_getaffinity(0)),
 }))
 """
@@ -50,6 +51,8 @@ def test_realtime_applies_what_needs_no_rights_and_reports_every_setting() -> No
     assert states["CPU affinity"] == [NOT_ASKED, 0]
     assert states["no garbage collection"] == [APPLIED, 0]
     assert states["switch interval"] == [APPLIED, 0]
+    assert states["timer slack"] == [APPLIED, 0]
+    assert found["slack"] == 1
     assert found["gc"] is False
     assert found["interval"] == pytest.approx(0.0001)
     assert found["frozen"] > 1_000
@@ -79,8 +82,9 @@ def test_realtime_refused_setting_is_reported_and_stops_nothing(
     monkeypatch.setattr(realtime, "stop_collector", lambda: None)
     monkeypatch.setattr(realtime, "DMA_LATENCY_PATH", "/nonexistent/latency")
     monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
+    monkeypatch.setattr(realtime, "tighten_timers", lambda: None)
     found = RealTime().apply(40, 0)
-    assert [one.state for one in found] == [REFUSED] * 4 + [APPLIED] * 2
+    assert [one.state for one in found] == [REFUSED] * 4 + [APPLIED] * 3
     assert [one.error for one in found[:4]] == [errno.EPERM] * 3 + [errno.ENOENT]
     assert realtime.words(0, *found[0]) == "SCHED_FIFO: refused, Operation not permitted"
     assert realtime.words(4, *found[4]) == "no garbage collection: applied"

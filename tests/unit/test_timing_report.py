@@ -80,7 +80,7 @@ def test_report_without_a_bus_has_no_reads_writes_and_reactions() -> None:
 def test_report_in_words_says_what_could_not_be_had_and_ends_with_the_verdict() -> None:
     found = measured(cyclictest_words="not installed (package rt-tests)")
     text = lines(as_dict(found, MACHINE), found)
-    assert "could not be had: switch interval: refused, Operation not permitted" in text
+    assert "could not be had: timer slack: refused, Operation not permitted" in text
     assert "cyclictest: not installed (package rt-tests)" in text
     assert (
         "wake-up latency, us              10.000     20.000     40.000     40.000     40.000"

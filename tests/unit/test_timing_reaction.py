@@ -38,3 +38,7 @@ def test_decreases_are_writes_below_the_one_before_to_the_same_charger() -> None
 def test_reaction_ends_with_the_last_decrease_before_the_next_step() -> None:
     found = reactions_of([1_000, 1_500, 2_000], [1_000, 1_030, 1_080, 1_101, 2_100], 100)
     assert found == ((80, 100), 1)
+
+
+def test_decrease_of_the_moment_of_the_rise_answers_the_one_before() -> None:
+    assert reactions_of([1_000], [1_000], 100) == ((), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -103,6 +104,7 @@ def timing(
         raise UsageError("--no-bus: has no site; leave --site out")
     if read_chargers and site_path is None:
         raise UsageError("--read-chargers: only with --site")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended too
     period_ns = None if period_ms is None else round(period_ms * NS_PER_MS)
     if no_bus and period_ns is not None and period_ns < NO_BUS_PERIOD_ns:
         raise UsageError(

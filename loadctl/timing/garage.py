@@ -49,7 +49,8 @@ def at_period(tables: Tables, period_ns: int) -> Tables:
 def without_buses(tables: Tables, period_ns: int) -> Tables:
     """A site of one fixed circuit and nothing on it: its image is all that a scan has to do."""
     main = replace(tables.circuits[0], is_dynamic=False, meter=-1)
-    bare = replace(tables, buses=(), circuits=(main,), meters=(), chargers=(), maps={})
+    site = replace(tables.site, name="The loop alone")
+    bare = replace(tables, site=site, buses=(), circuits=(main,), meters=(), chargers=(), maps={})
     return at_period(bare, period_ns)
 
 

@@ -54,7 +54,13 @@ ROUND_ns = 10 * NS_PER_S  # without a bus the loop and cyclictest take turns thi
     help="How long the loop is measured; default 1min. cyclictest takes as long again.",
 )
 @click.option("--period-ms", type=click.FloatRange(1, 10_000), help="Instead of the site's own.")
-@click.option("--fifo-priority", type=click.IntRange(0, 98), default=realtime.FIFO_PRIORITY)
+@click.option(
+    "--fifo-priority",
+    type=click.IntRange(0, 98),
+    default=realtime.FIFO_PRIORITY,
+    show_default=True,
+    help="SCHED_FIFO priority of the loop, and of cyclictest; 0: ordinary processes.",
+)
 @click.option("--cpu", type=click.IntRange(0), help="Pin the loop, and cyclictest, to this CPU.")
 @click.option("--stress", is_flag=True, help="Keep all cores busy beside it, with stress-ng.")
 @click.option("--no-cyclictest", is_flag=True, help="Compare with nothing.")

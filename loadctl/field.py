@@ -25,7 +25,7 @@ from loadctl.image import Writer
 from loadctl.plan import Plan
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.tables import Phases, Tables
-from loadctl.talk import BusTalk, FieldWire, Order, WriteResult
+from loadctl.talk import AnyStation, BusTalk, FieldWire, Order, WriteResult
 
 STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
 BRING_DOWN_TRIES = 3
@@ -151,6 +151,8 @@ class Field:
         self.external.begin(base_ns)
         for bus in self.buses:
             bus.begin()
+            bus.read_free_at_ns = base_ns + self.plan.read_free_ns
+            bus.give_at_ns = base_ns + self.plan.give_at_ns
 
     def read(self) -> None:
         self._run([bus.read for bus in self.buses], self.base_ns + self.plan.read_end_ns)
@@ -224,6 +226,9 @@ class Field:
             self.image.device(
                 station.device_i, station.is_silent, station.arming.stage, station.is_starved
             )
+        stations: list[AnyStation] = [*self.meters, *self.chargers]
+        for each in stations:
+            self.image.reads(each.device_i, each.reading.way_i, len(each.reading.steps))
         self._note_fuses(now_ns)
         for bus_i, bus in enumerate(self.buses):
             n_silent = sum(station.is_silent for station in bus.chargers)

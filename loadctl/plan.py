@@ -74,6 +74,8 @@ class Plan:
     """
 
     period_ns: int
+    read_free_ns: int  # all that must be read is read, every meter given up: from here on a read
+    # that fails is the one more timeout
     read_end_ns: int
     take_end_ns: int
     give_at_ns: int
@@ -137,6 +139,7 @@ def _lay_out(tables: Tables, buses: Sequence[BusSlots]) -> Plan:
     give_end_ns = give_at_ns + _largest(_give_ns(plan) for plan in bus_plans)
     return Plan(
         period_ns=tables.site.period_ns,
+        read_free_ns=_largest(reads_ns),
         read_end_ns=read_end_ns,
         take_end_ns=take_end_ns,
         give_at_ns=give_at_ns,

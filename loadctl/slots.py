@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hw.devices import DeviceMap, kick_exchange, measure_exchanges, patience, setpoint_exchange
+from hw.reads import ways_to_read
 from hw.wire import Exchange, Line, Patience, exchange_ns, failed_ns, patience_as
 from loadctl.tables import BusRow, ChargerRow, MeterRow, Tables
 from loadctl.units import NS_PER_S, ms_from_ns
@@ -114,11 +115,13 @@ def _own_gap_ns(wait: Patience) -> int:
 
 
 def _meter_exchanges(meter: MeterRow, maps: dict[str, DeviceMap]) -> list[Exchange]:
-    return [step.exchange for step in measure_exchanges(maps[meter.model], meter.address)]
+    usual = ways_to_read(maps[meter.model])[0]
+    return [step.exchange for step in measure_exchanges(usual, meter.address)]
 
 
 def _status_exchanges(charger: ChargerRow, maps: dict[str, DeviceMap]) -> list[Exchange]:
-    steps = measure_exchanges(maps[charger.model], charger.address, charger.connector)
+    usual = ways_to_read(maps[charger.model])[0]
+    steps = measure_exchanges(usual, charger.address, charger.connector)
     return [step.exchange for step in steps]
 
 

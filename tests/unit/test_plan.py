@@ -302,13 +302,26 @@ def test_plan_counts_the_gap_between_two_blocks_of_one_meter():
     raw = copy.deepcopy(tables.maps["reference-meter"])
     raw["timing"]["gap_ms"] = 60
     raw["blocks"] = {
+        "first": {"read": 4, "address": 0, "count": 12, "confidence": "H"},
+        "second": {"read": 4, "address": 18, "count": 2, "confidence": "H"},
+    }
+    for phase in (1, 2, 3):
+        del raw["registers"][f"power_{phase}_W"]  # so that nothing is known between the two
+    (bus,) = make_plan(tables, {"reference-meter": parse_map(raw, "two blocks")}).buses
+    first_ns = SILENT_ns + 37 * CHAR_ns + 10 * NS_PER_MS
+    second_failed_ns = 60 * NS_PER_MS + 17 * CHAR_ns + 80 * NS_PER_MS
+    assert bus.meter_slots[0].failed_ns == near(first_ns + second_failed_ns)
+
+
+def test_plan_counts_blocks_that_touch_as_one_read():
+    tables = make_tables(n_chargers=0)
+    raw = copy.deepcopy(tables.maps["reference-meter"])
+    raw["blocks"] = {
         "first": {"read": 4, "address": 0, "count": 10, "confidence": "H"},
         "second": {"read": 4, "address": 10, "count": 10, "confidence": "H"},
     }
     (bus,) = make_plan(tables, {"reference-meter": parse_map(raw, "two blocks")}).buses
-    first_ns = SILENT_ns + 33 * CHAR_ns + 10 * NS_PER_MS
-    second_failed_ns = 60 * NS_PER_MS + 33 * CHAR_ns + 80 * NS_PER_MS
-    assert bus.meter_slots[0].failed_ns == near(first_ns + second_failed_ns)
+    assert bus.meter_slots[0].worst_ns == near(SILENT_ns + 53 * CHAR_ns + 10 * NS_PER_MS)
 
 
 def test_plan_counts_the_kick_after_a_setpoint():

@@ -409,12 +409,10 @@ class BusTalk:
 
     def _arm(self) -> None:
         """One exchange at a time, from charger to charger, as long as there is time."""
-        now_ns = self.wire.now_ns()
         waiting = [
             station
             for station in self.chargers
             if not (station.is_quiet or station.arming.is_armed or station.is_in_doubt)
-            and station.arming.exchange(now_ns) is not None
         ]
         while waiting:
             going_on: list[ChargerStation] = []

@@ -149,6 +149,15 @@ def test_talk_spreads_a_reading_over_phases_and_scans_where_there_is_no_room(
     assert len(bench.talk.meter_results) == 1
 
 
+def test_talk_reads_on_part_by_part_as_far_as_each_surely_ends_in_time(tmp_path: Path) -> None:
+    bench = singly(tmp_path)
+    bench.talk.begin()
+    part_ns = 33 * MS_ns  # silence, 17 characters and turnaround: 21.8 ms; taken are 20
+    bench.talk.read_free_at_ns = bench.wire.now + 2 * WELL_ns + part_ns
+    bench.talk.read()
+    assert [e.register for e in bench.wire.sent if e.address == 1] == [0, 2]
+
+
 def test_talk_part_of_a_reading_that_fails_is_the_failure_of_the_device(tmp_path: Path) -> None:
     bench = singly(tmp_path)
     bench.wire.answer = lambda e: (LOST, b"") if e.address == 1 else well(e)

@@ -148,11 +148,12 @@ def test_talk_arming_spends_the_gaps_of_its_walk_on_the_others(tmp_path: Path) -
     assert bench.addresses()[:4] == [11, 12, 13, 11]
 
 
-def test_talk_arming_does_not_wait_for_those_that_are_armed(tmp_path: Path) -> None:
-    bench = armed_bench(tmp_path, 1)
+def test_talk_audit_is_not_kept_waiting_by_those_that_are_armed(tmp_path: Path) -> None:
+    bench = armed_bench(tmp_path, 2)
+    bench.chargers[1].arming.audited_at_ns = -FAR_ns
     bench.talk.free_at_ns[11] = bench.wire.now + 60 * MS_ns
     bench.talk.look()
-    assert (bench.wire.sent, bench.wire.idle_ns) == ([], 0)
+    assert [(e.address, e.function) for e in bench.wire.sent] == [(12, 3)]
 
 
 def test_talk_time_of_a_gap_on_the_bus_is_counted_for_everybody(tmp_path: Path) -> None:

@@ -156,19 +156,19 @@ class BusTalk:
         self._read_on(self.read_free_at_ns)
 
     def take(self) -> None:
-        """Every decrease, then heartbeats that need no waiting, then one probe: it may time out,
-        and nothing waits for it then."""
+        """Every decrease, then heartbeats that need no waiting."""
         self._do(self._ordered(), self._spare_kick, self._spare_status)
         while self._spare_kick(self.deadline_ns):
             pass
-        self._probe()
 
     def send(self) -> None:
         """Every order, in order, and nothing else."""
         self._do(self._ordered())
 
     def look(self) -> None:
-        """The looks of the core, then arming, then one setting again, then further statuses."""
+        """One probe: it may time out, and no other bus waits for it. Then the looks of the core,
+        arming, one setting again, and further statuses."""
+        self.probe()
         looks, self.looks = self.looks, []
         self._do(
             [self._reading(station) for station in looks], self._spare_kick, self._spare_status
@@ -457,7 +457,7 @@ class BusTalk:
         if not station.arming.audited(reply.code, reply.payload, reply.ended_at_ns):
             station.has_forgotten = True
 
-    def _probe(self) -> None:
+    def probe(self) -> None:
         """One silent charger: min(last, failsafe) where it was armed, else its arming goes on."""
         order, self.probe_order = self.probe_order, None
         station, self.probe_station = self.probe_station, None

@@ -322,14 +322,25 @@ def test_talk_probe_of_an_armed_charger_ends_its_silence_only_when_acknowledged(
     for code in (LOST, BAD, Code.REFUSED):
         bench.wire.answer = lambda exchange, code=code: (code, b"")  # type: ignore[misc]
         bench.talk.probe_order = bench.order(0, 6_000)
-        bench.talk.take()
+        bench.talk.probe()
         assert station.is_silent is True
     bench.wire.answer = well
     bench.talk.probe_order = bench.order(0, 6_000)
-    bench.talk.take()
+    bench.talk.probe()
     assert station.is_silent is False
     assert station.arming.stage is Stage.CHECK  # armed anew before anything is raised
     assert len(bench.wire.sent) == 4
+
+
+def test_talk_probe_is_no_part_of_the_takes_that_other_buses_wait_for(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2)
+    bench.chargers[0].is_silent = True
+    bench.talk.probe_order = bench.order(0, 6_000)
+    bench.talk.orders.append(bench.order(1, 6_000))
+    bench.talk.take()
+    assert bench.addresses() == [12]
+    bench.talk.look()
+    assert bench.addresses()[:2] == [12, 11]
 
 
 def test_talk_charger_that_fell_silent_just_after_it_was_armed_is_probed_on(
@@ -341,7 +352,7 @@ def test_talk_charger_that_fell_silent_just_after_it_was_armed_is_probed_on(
     station.arming.stage = Stage.ARMED
     station.heard(LOST)
     bench.talk.probe_station = station
-    bench.talk.take()
+    bench.talk.probe()
     assert len(bench.wire.sent) == 1
     assert station.is_silent is False
 

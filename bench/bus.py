@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from loadctl.units import NS_PER_MS, NS_PER_S
 SETTLED_ns = 40 * NS_PER_S
 LOW_mA, HIGH_mA = (1_000,) * 3, (19_000,) * 3
 HEIDELBERG = {"charger": "heidelberg-ec", "meter": "eastron-sdm630"}
+CALM_STEP_ns = 5_089 * NS_PER_MS
+CALM_THEN_RISE = (LOW_mA,) * 6 + (HIGH_mA,)
 LOST = (Code.NO_ANSWER, Code.BAD_FRAME)
 FAILS = ("silence", "crc", "foreign", "late")
 
@@ -214,30 +217,30 @@ def _n_lost(rig: Rig) -> int:
 
 
 def reactions_ms(directory: Path, n_trials: int, **site: Any) -> tuple[list[float], Rig]:
-    """From a change of the meter's register to the end of the last decrease that answers it."""
+    """From a change of the meter's register to the end of the last decrease that answers it.
+
+    The meter shows the load of the moment. Each rise comes at another moment of the period, when
+    the raises after the last fall are over and the cars have followed.
+    """
     tables = bus_site(directory, **site)
-    every_ns = 12_037 * NS_PER_MS + 1  # every trial at another moment of the period
-    rig, virtual = virtual_rig(tables, restless(tables, every_ns), directory)
-    rig.run_for(SETTLED_ns)
+    tables = replace(tables, meters=tuple(replace(row, lag_ns=0) for row in tables.meters))
+    n_steps = len(CALM_THEN_RISE)
+    load = Load("steps", LOW_mA, every_ns=CALM_STEP_ns, steps=CALM_THEN_RISE)
+    story = replace(restless(tables, NS_PER_S), loads={"main": load})
+    rig, virtual = virtual_rig(tables, story, directory)
     for wire in rig.wires:
         wire.keeps_sent = True
     found: list[float] = []
-    start_ns = virtual.plant.start_ns
-    while len(found) < n_trials:
-        now_ns = virtual.clock.now_ns()
-        step_i = (now_ns - start_ns) // every_ns + 1
-        if step_i % 2 == 0:
-            step_i += 1
-        rises_at_ns = start_ns + step_i * every_ns
+    for trial_i in range(1, n_trials + 1):
+        rises_at_ns = virtual.plant.start_ns + (n_steps * (trial_i + 1) - 1) * CALM_STEP_ns
         for wire in rig.wires:
             wire.sent.clear()
-        rig.run_for(rises_at_ns + every_ns // 2 - now_ns)
+        rig.run_for(rises_at_ns + CALM_STEP_ns * 9 // 10 - virtual.clock.now_ns())
         found.append((_last_decrease_ns(rig, rises_at_ns) - rises_at_ns) / NS_PER_MS)
     return found, rig
 
 
 def _last_decrease_ns(rig: Rig, since_ns: int) -> int:
-    """Of those that bring the setpoints to where they fit under the new load."""
     told: dict[tuple[int, int], int] = {}
     ends = []
     for bus_i, wire in enumerate(rig.wires):

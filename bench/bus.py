@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.busrig import Rig, TimedWire, VirtualSite, virtual_rig
+from bench.busrig import Rig, TimedWire, virtual_rig
 from bench.bussites import bus_site
 from hw.sim.fault import Fault
 from hw.sim.outlet import Visit
@@ -129,7 +129,6 @@ class Kept(NamedTuple):
     predicted_take_ms: float
     worst_take_ms: float  # end of takes and looks
     missed: int
-    n_decreases_not_sent: int
 
     @property
     def ratio(self) -> float:
@@ -192,7 +191,6 @@ def kept_plan(directory: Path, seed: int, span_ns: int, **site: Any) -> Kept:
         rig.plan.take_end_ns / NS_PER_MS,
         take_ns / NS_PER_MS,
         rig.scan.missed,
-        0,
     )
 
 
@@ -316,4 +314,64 @@ def _in_scan(rig: Rig, exchange: Exchange, reply: Reply) -> tuple[Any, ...]:
     return exchange.address, exchange.function, exchange.register, at_ns
 
 
-__all__ = ["VirtualSite", "dead_bus", "dead_device_ms", "efficiency", "kept_plan", "reactions_ms"]
+# all of it
+
+
+def measure(directory: Path, n_trials: int, fault_s: int) -> dict[str, Any]:
+    """Every figure in virtual time, by name."""
+    dead_ms, timeout_ms, most = dead_device_ms(directory)
+    beside_well, beside_dead = dead_bus(directory)
+    bus_site_1s = {"n_chargers": 8, "period_ms": 1_000}
+    boxes = {"n_chargers": 8, "period_ms": 700, **HEIDELBERG}
+    return {
+        "efficiency": {
+            "sdm630 and 8 heidelbergs, 19200": as_percent(
+                efficiency(directory, 19_200, None, **HEIDELBERG)
+            ),
+            "the same, devices that answer in 2 ms": as_percent(
+                efficiency(directory, 19_200, 2, **HEIDELBERG)
+            ),
+            "reference meter and 8 chargers, 115200": as_percent(
+                efficiency(directory, 115_200, None)
+            ),
+        },
+        "six_boxes": {"ratio": round(six_boxes(directory, None), 3), "at_most": 1.15},
+        "plan": {
+            "reference, 500 ms": as_dict(
+                kept_plan(directory, 1, fault_s * NS_PER_S, n_chargers=8, period_ms=500)
+            ),
+            "heidelbergs, 700 ms": as_dict(kept_plan(directory, 1, fault_s * NS_PER_S, **boxes)),
+        },
+        "reaction": {
+            "reference, 1000 ms": reaction(directory, n_trials, **bus_site_1s),
+            "heidelbergs, 700 ms": reaction(directory, n_trials, **boxes),
+        },
+        "dead_device": {"worst_ms": dead_ms, "one_timeout_ms": timeout_ms, "most_a_scan": most},
+        "dead_bus": {"costs_the_other_nothing": beside_well == beside_dead},
+    }
+
+
+def as_percent(used: Used) -> dict[str, Any]:
+    return {
+        "mean_percent": round(100 * used.mean, 2),
+        "worst_scan_percent": round(100 * used.worst, 2),
+        "scans": used.n_scans,
+    }
+
+
+def as_dict(kept: Kept) -> dict[str, Any]:
+    return {**kept._asdict(), "ratio": round(kept.ratio, 3), "ratio_at_most": 1.25}
+
+
+def reaction(directory: Path, n_trials: int, **site: Any) -> dict[str, Any]:
+    found, rig = reactions_ms(directory, n_trials, **site)
+    bound_ms = (rig.plan.period_ns + rig.plan.worst_scan_ns) / NS_PER_MS
+    found.sort()
+    return {
+        "trials": len(found),
+        "min_ms": round(found[0], 1),
+        "p50_ms": round(found[len(found) // 2], 1),
+        "max_ms": round(found[-1], 1),
+        "period_and_scan_ms": round(bound_ms, 1),
+        "within": sum(reaction_ms <= bound_ms for reaction_ms in found),
+    }

@@ -73,7 +73,6 @@ cdef void admit(law_t *law, int64_t now_ns) noexcept nogil:
     for k in range(law.n_chargers):
         i = law.by_rank[k]
         if law.charger_rows[i].never_pause:
-            law.claim[i] = CLAIM_NEVER_PAUSE
             consider(law, i, now_ns)
     while first < law.n_chargers:
         keep_base(law)
@@ -115,7 +114,7 @@ cdef void consider(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if law.refused_by[i] == NONE:
         law.is_in[i] = True
         add_to(law, law.used_mA, i, min_mA)
-    elif charger.setpoint_mA == 0 and is_long_due(law, i, now_ns) and fits_base(law, i):
+    elif is_long_due(law, i, now_ns) and fits_base(law, i):
         add_to(law, law.held_mA, i, min_mA)
 
 

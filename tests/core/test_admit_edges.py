@@ -198,6 +198,12 @@ def test_place_and_time_of_those_who_wait(
             assert (row.reason, row.reason_s) == (Reason.WAITS_FOR_PLACE, wait_s)
 
 
+@pytest.mark.parametrize("states", [[IN_TURN], [waits(3)], [{**waits(3), "state": 1}], [done()]])
+def test_place_of_before_is_forgotten(states: list[State]) -> None:
+    held = stepped([{**states[0], "place": 3}], 6000)
+    assert held.chargers[0].place == 0
+
+
 def test_places_are_told_by_tier() -> None:
     rows = [{"priority": 1}, {"priority": 1}, {}, {}]
     held = stepped([IN_TURN, waits(1), IN_TURN, waits(1)], 12_000, rows)
@@ -265,6 +271,11 @@ def test_outside_run_it_is_the_mode_that_pauses() -> None:
         # The room that it leaves may do for others too.
         (18_000, [{"min_mA": 18_000, "max_mA": 32_000}, {}, {}, {}],
          [IN_TURN, IN_TURN, IN_TURN, waits(1)], [0, 1, 1, 1]),
+        # Nor one that has no current yet: those whose turn is over pass it on.
+        (12_000, [{"min_mA": 12_000}, {}, {}], [waits(2000), OVER, OVER], [1, 0, 0]),
+        # Nor for cars that have left.
+        (24_000, [{"min_mA": 12_000}, {}, {}],
+         [IN_TURN, {**IN_TURN, "state": 1}, {**IN_TURN, "state": 1}], [1, 0, 0]),
         # Another tier stands in for nobody.
         (12_000, [{"min_mA": 12_000, "priority": 1}, {}, {}], [IN_TURN] * 3, [1, 0, 0]),
     ],
@@ -366,6 +377,12 @@ def test_room_is_kept_for_one_that_has_waited_for_twice_a_turn(
 ) -> None:
     held = stepped([IN_TURN, state, waits(1)], limit_mA, [{}, {"min_mA": min_mA}, {}])
     assert admitted(held) == [1, limit_mA == 18_000, is_in]
+
+
+def test_no_room_is_kept_for_one_that_is_done_however_long_it_waited_before() -> None:
+    states = [IN_TURN, done(waits_since_ns=ago(9000)), done()]
+    rows: list[dict[str, Any]] = [{}, {"min_mA": 12_000}, {}]
+    assert admitted(stepped(states, 17_000, rows)) == [1, 0, 1]
 
 
 @pytest.mark.parametrize(("limits_mA", "is_in"), [((8000, 18_000), 1), ((8000, 17_999), 0)])

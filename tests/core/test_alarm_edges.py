@@ -125,6 +125,19 @@ def test_without_a_good_meter_nothing_is_sure(is_dynamic: bool) -> None:
     assert held.circuits[0].is_alarmed == 0
 
 
+def test_what_is_sure_of_a_circuit_is_of_no_other() -> None:
+    circuits = [
+        circuit("main", 90_000, is_dynamic=True, meter=0, background_mA=DECLARED_mA),
+        circuit("sub", 90_000, 0),
+    ]
+    held = Still(site(circuits, [charger("a", 1)], [meter("m")]))
+    held.read(0, 30_000)
+    held.meters[0].has_changed = True
+    held.step()
+    held.confirm()
+    assert [list(row.over_mA) for row in held.circuits] == [[30_000] * 3, [0] * 3]
+
+
 # Doubt: what chargers may take beyond their reserves. One of 16 A that is set to 6 A.
 @pytest.mark.parametrize(
     ("row", "state", "doubt_mA"),
@@ -226,6 +239,18 @@ def test_targets_fall_until_the_proof_holds(
     rows: list[ChargerRow], seen_mA: int, expected: list[int]
 ) -> None:
     assert targets(rows, seen_mA) == expected
+
+
+@pytest.mark.parametrize("p", range(3))
+def test_targets_fall_on_the_phase_that_was_seen(p: int) -> None:
+    values = {"is_dynamic": True, "meter": 0, "background_mA": 10_000}
+    rows = [box(phases=(q,)) for q in range(3)]
+    held = Still(site([circuit("main", 40_000, **values)], rows, [meter("m")]))
+    seen_mA = [0, 0, 0]
+    seen_mA[p] = 32_001
+    held.core.latch_background(0, (seen_mA[0], seen_mA[1], seen_mA[2]))
+    held.step()
+    assert held.core.failsafe_mA() == [8000 * (q != p) for q in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.mutation.choice import Recorded
 from tests.mutation.operators import Key, Mutant
-from tests.mutation.trial import Outcome, Recorded
+from tests.mutation.trial import Outcome
 
 EXPLAINED = Path(__file__).parent / "explained.toml"
 

@@ -29,9 +29,9 @@ TROUBLE = TREE.parent / "trouble.json"
 BOARD = "law/mutants"
 N_MARKS = 32768  # as in board.pxd
 DIRECTIVES = "cdivision=True,boundscheck=False,wraparound=False,initializedcheck=False"
-# A variable whose assignment is left out is zero: what is not given would be anything, also what
-# the compiler takes for granted.
-COMPILE = ("-O1", "-w", "-fPIC", "-shared", "-ftrivial-auto-var-init=zero")
+# A variable whose assignment is left out is always the same, and nothing that a rule could mean:
+# what is not given would be anything, also what the compiler takes for granted.
+COMPILE = ("-O1", "-w", "-fPIC", "-shared", "-ftrivial-auto-var-init=pattern")
 
 Say = Callable[[str], None]
 

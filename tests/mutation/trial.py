@@ -26,6 +26,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import Phase, settings
 
+from tests.mutation.choice import Recorded, in_order, within_budget
 from tests.mutation.operators import Mutant
 from tests.mutation.tree import TREE, Say
 
@@ -41,14 +42,6 @@ MEMORY_BYTES = 4 << 30
 PIPE_BYTES = 1 << 18
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What one test does without a mutant."""
-
-    cpu_s: float
-    marks: frozenset[int]  # numbers that would make a difference to it
 
 
 @dataclass(frozen=True)
@@ -176,22 +169,21 @@ class _Children:
         plan = self.plan
         kills: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         noticing: defaultdict[int, list[str]] = defaultdict(list)
-        for name in sorted(plan.recorded, key=lambda name: plan.recorded[name].cpu_s):
-            for n in plan.recorded[name].marks:
+        for name, recorded in plan.recorded.items():
+            for n in recorded.marks:
                 noticing[n].append(name)
 
         def tests_for(mutant: Mutant) -> list[str]:
-            names = list(dict.fromkeys(name for n in mutant.marks for name in noticing[n]))
-            own = "/test_" + Path(mutant.module).stem.strip("_")
-            names.sort(key=lambda name: own not in name)
+            score = kills[mutant.module, mutant.function]
+            hint = plan.hints.get(mutant.number)
+            noticed_by = {name for n in mutant.marks for name in noticing[n]}
+            names = in_order(noticed_by, mutant.module, plan.recorded)
+            names.sort(key=lambda name: (name != hint, -score[name]))
             return within_budget(names, plan.recorded, plan.budget_s)
 
         def try_one(mutant: Mutant, out: int) -> None:
-            score = kills[mutant.module, mutant.function]
-            hint = plan.hints.get(mutant.number)
-            names = sorted(tests_for(mutant), key=lambda name: (name != hint, -score[name]))
             self._choose(mutant.number)
-            for name in names:
+            for name in tests_for(mutant):
                 _write(out, f"{name}\n")
                 limit_s = max(LEAST_LIMIT_s, LONGER * plan.recorded[name].cpu_s)
                 if self._failure(name, limit_s) is not None:
@@ -251,20 +243,6 @@ class _Children:
             work(job, writer)
         finally:
             os._exit(0)
-
-
-def within_budget(
-    names: Sequence[str], recorded: Mapping[str, Recorded], budget_s: float
-) -> list[str]:
-    """The first tests, as many as fit the budget, and one at least."""
-    chosen: list[str] = []
-    sum_s = 0.0
-    for name in names:
-        sum_s += recorded[name].cpu_s
-        if chosen and sum_s > budget_s:
-            break
-        chosen.append(name)
-    return chosen
 
 
 def _write(out: int, text: str) -> None:

@@ -6,10 +6,11 @@ import textwrap
 
 import pytest
 
+from tests.mutation.choice import Recorded, in_order, within_budget
 from tests.mutation.operators import Ledger, Mutant
 from tests.mutation.report import Explanations, ids_of, report, sample_of, score_of
 from tests.mutation.source import Module, find_constants, mutate, mutate_pxd
-from tests.mutation.trial import Outcome, Recorded, within_budget
+from tests.mutation.trial import Outcome
 
 HEAD = "from libc.stdint cimport int32_t\n\n\n"
 FUNCTION = "cdef int32_t f(law_t *law, int32_t a, int32_t b) noexcept nogil:\n"
@@ -217,3 +218,20 @@ def test_budget_takes_the_first_tests_and_one_at_least() -> None:
     assert within_budget(["a", "b", "c"], recorded, 3) == ["a", "b"]
     assert within_budget(["a", "b", "c"], recorded, 0.5) == ["a"]
     assert within_budget([], recorded, 3) == []
+
+
+def test_tests_of_the_module_come_first_then_narrow_and_wide_ones_by_turns() -> None:
+    def recorded(cpu_s: float, n_marks: int) -> Recorded:
+        return Recorded(cpu_s, frozenset(range(n_marks)))
+
+    tests = {
+        "t/test_judge.py::slow": recorded(2, 9),
+        "t/test_judge_edges.py::quick": recorded(1, 9),
+        "t/test_a.py::narrow": recorded(1, 1),
+        "t/test_a.py::middle": recorded(1, 5),
+        "t/test_a.py::wide": recorded(1, 90),
+        "t/test_a.py::wide_and_slow": recorded(100, 95),
+    }
+    order = [name.split("::")[1] for name in in_order(tests, "law/judge.pyx", tests)]
+    assert order == ["quick", "slow", "narrow", "wide", "middle", "wide_and_slow"]
+    assert in_order(tests, "law/index.pyx", tests)[0] == "t/test_a.py::narrow"

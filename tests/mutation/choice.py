@@ -1,0 +1,61 @@
+"""Which tests a mutant meets, and in which order: what kills it soon comes first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Tests of modules that have none of their name.
+TESTS_OF = {
+    "configure": ("bounds", "core_calls", "share_cases"),
+    "index": ("share_cases", "settled"),
+    "share": ("share_cases", "settled"),
+    "crumbs": ("share_cases", "settled"),
+    "heap": ("share_cases", "settled"),
+    "sort": ("share_cases", "settled"),
+    "turns": ("admit",),
+    "order": ("order", "cuts"),
+}
+LEAST_COST_s = 0.01  # of any test: a child, its set-up
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one test does without a mutant."""
+
+    cpu_s: float
+    marks: frozenset[int]  # numbers that would make a difference to it
+
+
+def in_order(names: Collection[str], module: str, recorded: Mapping[str, Recorded]) -> list[str]:
+    """The tests of the module, cheap ones first; then by turns those that are about little else,
+    and those that are about much for the time that they take."""
+    stem = Path(module).stem.strip("_")
+    files = tuple(f"/test_{name}" for name in TESTS_OF.get(stem, (stem,)))
+    own = {name for name in names if any(file in name for file in files)}
+
+    def marks_per_s(name: str) -> float:
+        return len(recorded[name].marks) / (recorded[name].cpu_s + LEAST_COST_s)
+
+    others = sorted(set(names) - own)
+    few = sorted(others, key=lambda name: len(recorded[name].marks))
+    many = sorted(others, key=marks_per_s, reverse=True)
+    by_turns = itertools.chain.from_iterable(zip(few, many, strict=True))
+    first = sorted(own, key=lambda name: (recorded[name].cpu_s, name))
+    return list(dict.fromkeys([*first, *by_turns]))
+
+
+def within_budget(
+    names: Sequence[str], recorded: Mapping[str, Recorded], budget_s: float
+) -> list[str]:
+    """The first tests, as many as fit the budget, and one at least."""
+    chosen: list[str] = []
+    sum_s = 0.0
+    for name in names:
+        sum_s += recorded[name].cpu_s
+        if chosen and sum_s > budget_s:
+            break
+        chosen.append(name)
+    return chosen

@@ -251,9 +251,11 @@ class BusTalk:
         return Task(station, self._read(station))
 
     def _read(self, station: AnyStation) -> Iterator[None]:
-        """A whole reading in the usual way. In shorter reads one part, which takes no longer than
-        that; the others follow as there is room."""
-        while self._read_part(station) and station.reading.is_usual:
+        """All reads of the usual way. Of shorter ones a single one, which takes no longer than
+        those; the others follow as there is room."""
+        for _ in station.reading.steps if station.reading.is_usual else (None,):
+            if not self._read_part(station):
+                return
             yield
 
     def _read_on(self, until_ns: int) -> None:

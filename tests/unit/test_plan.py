@@ -313,6 +313,30 @@ def test_plan_counts_the_gap_between_two_blocks_of_one_meter():
     assert bus.meter_slots[0].failed_ns == near(first_ns + second_failed_ns)
 
 
+@pytest.mark.parametrize(("gap_ms", "is_refused"), [(130, False), (160, True)])
+def test_plan_refuses_a_reading_whose_parts_lie_too_far_apart(gap_ms: int, is_refused: bool):
+    """Two reads of 31.2 and 19.7 ms, the silence before and the gap between."""
+    tables = make_tables(n_chargers=0)
+    raw = copy.deepcopy(tables.maps["reference-meter"])
+    raw["timing"]["gap_ms"] = gap_ms
+    raw["blocks"] = {
+        "first": {"read": 4, "address": 0, "count": 12, "confidence": "H"},
+        "second": {"read": 4, "address": 18, "count": 2, "confidence": "H"},
+    }
+    for phase in (1, 2, 3):
+        del raw["registers"][f"power_{phase}_W"]
+    maps = {"reference-meter": parse_map(raw, "two blocks")}
+    if not is_refused:
+        assert make_plan(tables, maps).margin_ns > 0
+        return
+    with pytest.raises(CheckRefused) as refused:
+        make_plan(tables, maps)
+    assert refused.value.lines == (
+        "bus.bus: meter grid: its 2 reads take 212.9 ms, more than 200 ms: their values would not"
+        " belong together",
+    )
+
+
 def test_plan_counts_blocks_that_touch_as_one_read():
     tables = make_tables(n_chargers=0)
     raw = copy.deepcopy(tables.maps["reference-meter"])

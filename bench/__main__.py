@@ -6,8 +6,10 @@ import argparse
 import json
 import os
 import platform
+import tempfile
+from pathlib import Path
 
-from bench import core
+from bench import bus, busload, core
 
 CORE_SITES = (54, 200, 1000, 10_000)
 
@@ -18,6 +20,7 @@ def main() -> None:
     )
     groups = parser.add_subparsers(required=True, metavar="GROUP")
     add_core(groups)
+    add_bus(groups)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -51,6 +54,56 @@ def run_core(arguments: argparse.Namespace) -> None:
             print("", *core.lines(n_chargers, results[n_chargers]), sep="\n", flush=True)
     if arguments.json:
         print(json.dumps({**core.as_json(results), "machine": machine()}, indent=2))
+
+
+def add_bus(groups) -> None:
+    group = groups.add_parser(
+        "bus",
+        help="what the time of a bus goes into, and whether the plan keeps its word",
+        description="On simulated devices in virtual time, the same in every run: how much of the "
+        "bus phases is bytes, silence or turnaround; six boxes with their gaps; the plan against "
+        "random faults; from the meter to the last decrease; what a dead device and a dead bus "
+        "cost. With --load a whole site in real time instead: guard and scan on pseudo-terminals.",
+        epilog="JSON: {efficiency, six_boxes, plan, reaction, dead_device, dead_bus} or {load}, "
+        "machine.",
+    )
+    group.add_argument("--json", action="store_true", help="print one object, for a machine")
+    group.add_argument("--trials", type=int, default=1_000, help="reactions to time (1000)")
+    group.add_argument("--faults", type=int, default=3_600, help="seconds of faults (3600)")
+    group.add_argument("--load", action="store_true", help="measure a site in real time")
+    group.add_argument("--buses", type=int, default=8, help="of that site (8)")
+    group.add_argument("--chargers", type=int, default=24, help="on each bus (24)")
+    group.add_argument("--seconds", type=int, default=600, help="how long (600)")
+    group.set_defaults(run=run_bus)
+
+
+def run_bus(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="loadctl-bench-") as name:
+        directory = Path(name)
+        if arguments.load:
+            found = {"load": load_of(directory, arguments)}
+        else:
+            found = bus.measure(directory, arguments.trials, arguments.faults)
+    if arguments.json:
+        print(json.dumps({**found, "machine": machine()}, indent=2))
+        return
+    print(machine())
+    for group, figures in found.items():
+        print("", group, sep="\n")
+        for words, value in figures.items():
+            print(f"  {words}: {json.dumps(value)}")
+
+
+def load_of(directory: Path, arguments: argparse.Namespace) -> dict[str, object]:
+    load = busload.measure(
+        directory,
+        arguments.seconds,
+        n_buses=arguments.buses,
+        n_chargers=arguments.chargers,
+        baud=115_200,
+        period_ms=1_000,
+    )
+    return load._asdict()
 
 
 def machine() -> str:

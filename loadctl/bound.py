@@ -23,6 +23,7 @@ from hw.devices import (
     read_setpoint_exchange,
     setpoint_exchange,
 )
+from hw.reads import ways_to_read
 from hw.wire import Exchange, Line, Patience, failed_ns
 from loadctl.tables import BusRow, ChargerRow, MeterRow, Tables
 from loadctl.units import NS_PER_MS
@@ -113,10 +114,15 @@ def _told(charger: ChargerRow, device_map: DeviceMap) -> list[Exchange]:
 
 def _everything_said(device: MeterRow | ChargerRow, device_map: DeviceMap) -> list[Exchange]:
     """Every exchange that the scan may have had under way with a device when it died."""
+    connector = 1 if isinstance(device, MeterRow) else device.connector
+    address = device.address
+    said = [
+        step.exchange
+        for way in ways_to_read(device_map)
+        for step in measure_exchanges(way, address, connector)
+    ]
     if isinstance(device, MeterRow):
-        return [step.exchange for step in measure_exchanges(device_map, device.address)]
-    address, connector = device.address, device.connector
-    said = [step.exchange for step in measure_exchanges(device_map, address, connector)]
+        return said
     for step in arming_steps(device_map, address, connector, device.fallback_mA):
         said += [step.read] if step.write is None else [step.read, step.write]
     read = read_setpoint_exchange(device_map, address, connector)

@@ -35,6 +35,7 @@ class Event(IntEnum):
     METER_SILENT = 20  # who: meter, first: code
     METER_BACK = 21  # who: meter
     SLOW_REPLY = 30  # who: device, first: us taken, second: us that the plan counts
+    SHORTER_READS = 31  # who: device, first: exception code, second: reads from now on
     EXTERNAL_LIMIT = 40  # who: circuit, first: lowest current in mA, second: W; -1: has none
     EXTERNAL_FREE = 41  # who: circuit
     EXTERNAL_LOST = 42  # who: circuit, first and second as of a limit: what counts from now on
@@ -81,6 +82,8 @@ _WORDS = {
     Event.METER_SILENT: "meter {who} gives no value",
     Event.METER_BACK: "meter {who} is back",
     Event.SLOW_REPLY: "{who} took {first} us, the plan counts {second} us",
+    Event.SHORTER_READS: "{who} refuses to be read in one block (exception {first}):"
+    " values in {second} reads from now on",
     Event.EXTERNAL_LIMIT: "{who} is limited from outside to {limit}",
     Event.EXTERNAL_FREE: "{who} is not limited from outside",
     Event.EXTERNAL_LOST: "{who} hears nothing from outside any more: {limit} counts",

@@ -25,7 +25,7 @@ from loadctl.image import Writer
 from loadctl.plan import Plan
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.tables import Phases, Tables
-from loadctl.talk import BusTalk, FieldWire, Order, WriteResult
+from loadctl.talk import AnyStation, BusTalk, FieldWire, Order, WriteResult
 
 STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
 BRING_DOWN_TRIES = 3
@@ -151,6 +151,8 @@ class Field:
         self.external.begin(base_ns)
         for bus in self.buses:
             bus.begin()
+            bus.read_free_at_ns = base_ns + self.plan.read_free_ns
+            bus.give_at_ns = base_ns + self.plan.give_at_ns
 
     def read(self) -> None:
         self._run([bus.read for bus in self.buses], self.base_ns + self.plan.read_end_ns)
@@ -166,29 +168,31 @@ class Field:
         self._tell_answers()  # before the step: who fell silent may be on the way to its fallback
 
     def take(self) -> None:
-        """Send the core's decreases, first writes and one probe per bus, and tell it of each."""
+        """Send the core's decreases and first writes, and tell it of each."""
         self._follow_starving()
         self._follow_failsafes()
         for charger_i, setpoint_mA in self.core.takes():
             if not self._order(charger_i, setpoint_mA):
                 self.core.take_done(charger_i, Code.NOT_SENT, self.base_ns)
         self._order_first_writes()
-        self._order_probes()
         self._run([bus.take for bus in self.buses], self.base_ns + self.plan.take_end_ns)
         for result in self._written():
             if self.chargers[result.who].was_armed:
                 self.core.take_done(result.who, result.code, result.at_ns)
             elif result.code is not Code.NOT_SENT:
                 self.core.charger_answered(result.who, result.code, result.at_ns)
-        self._tell_refreshes()
         self._tell_answers()
 
-    def look(self) -> None:
-        """Fill the time up to the give point with reads that help to judge the raises."""
-        for charger_i in self.core.looks():
+    def look(self, is_hurried: bool = False) -> None:
+        """One probe per bus; then fill the time up to the give point with reads that help to judge
+        the raises. In a hurry nothing but the probes."""
+        self._order_probes()
+        jobs = [bus.probe if is_hurried else bus.look for bus in self.buses]
+        for charger_i in [] if is_hurried else self.core.looks():
             station = self.chargers[charger_i]
             self.buses[station.row.bus].looks.append(station)
-        self._run([bus.look for bus in self.buses], self.base_ns + self.plan.take_end_ns)
+        self._run(jobs, self.base_ns + self.plan.take_end_ns)
+        self._tell_refreshes()
         self._tell_statuses()
         self._tell_answers()
         for station in self.chargers:
@@ -224,6 +228,9 @@ class Field:
             self.image.device(
                 station.device_i, station.is_silent, station.arming.stage, station.is_starved
             )
+        stations: list[AnyStation] = [*self.meters, *self.chargers]
+        for each in stations:
+            self.image.reads(each.device_i, each.reading.way_i, len(each.reading.steps))
         self._note_fuses(now_ns)
         for bus_i, bus in enumerate(self.buses):
             n_silent = sum(station.is_silent for station in bus.chargers)

@@ -73,6 +73,8 @@ cdef struct device_stats_t:
     int32_t arming              # step of the arming walk; see loadctl/arming.py
     int32_t is_starved          # gets no message, so that its own watchdog acts
     int32_t n_reboots           # times that it was found to have forgotten what it was told
+    int32_t read_way            # 0: as its map says; more: in shorter reads, after refusals
+    int32_t n_reads             # exchanges that one whole reading takes
 
 cdef struct event_t:
     int64_t at_ns

@@ -264,6 +264,12 @@ cdef class Writer:
             raise IndexError(f"device {device_i} is none of 0 to {self.n_devices - 1}")
         self.devices[device_i].n_reboots += 1
 
+    def reads(self, int device_i, int read_way, int n_reads):
+        """In which way a device is read; see loadctl/reading.py."""
+        if not 0 <= device_i < self.n_devices:
+            raise IndexError(f"device {device_i} is none of 0 to {self.n_devices - 1}")
+        self.devices[device_i].read_way, self.devices[device_i].n_reads = read_way, n_reads
+
     def device(self, int device_i, bint is_silent, int arming, bint is_starved):
         if not 0 <= device_i < self.n_devices:
             raise IndexError(f"device {device_i} is none of 0 to {self.n_devices - 1}")

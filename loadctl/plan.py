@@ -4,13 +4,13 @@ Owns the static slot table per bus, the phase deadlines they add up to, and the 
 not fit the period. Arithmetic only: no I/O, no clock. The scan runs to these deadlines and measures
 itself against them; `loadctl/slots.py` knows what one slot costs.
 
-read meters, each given up once | n status blocks | one more timeout take a setpoint for every
-charger | the probe of one silent charger give at a fixed point: raises and refreshes
+read   meters, each given up once | n status blocks | one more timeout
+take   a setpoint for every charger, on all buses | then the probe of one silent charger
+give   at a fixed point: raises and refreshes
 
 The one more timeout is the scan's: it is spent in the read phase or in the take phase, on any bus.
-The probe goes last in its phase and ends with it, so it may be waited for less long than
-`timeout_ms` but never less than the device's turnaround. The same holds for the last give where the
-period has no room for its timeout.
+The probe may be waited for less long than `timeout_ms` but never less than the device's turnaround.
+The same holds for the last give where the period has no room for its timeout.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ class Plan:
     """
 
     period_ns: int
+    read_free_ns: int  # all that must be read is read, every meter given up: from here on a read
+    # that fails is the one more timeout
     read_end_ns: int
+    probe_at_ns: int
     take_end_ns: int
     give_at_ns: int
     give_end_ns: int
@@ -132,12 +135,15 @@ def _lay_out(tables: Tables, buses: Sequence[BusSlots]) -> Plan:
         take_ns + plan.timeout_ns for take_ns, plan in zip(takes_ns, bus_plans, strict=True)
     )
     spent_in_read_ns = read_end_ns + _largest(takes_ns)
-    take_end_ns = max(spent_in_read_ns, spent_in_take_ns) + STEP_ns
+    probe_ns = _largest(_probe_ns(plan) for plan in bus_plans)
+    take_end_ns = max(spent_in_read_ns, spent_in_take_ns) + STEP_ns + probe_ns
     give_at_ns = take_end_ns + CONFIRM_ns
     give_end_ns = give_at_ns + _largest(_give_ns(plan) for plan in bus_plans)
     return Plan(
         period_ns=tables.site.period_ns,
+        read_free_ns=_largest(reads_ns),
         read_end_ns=read_end_ns,
+        probe_at_ns=take_end_ns - probe_ns,
         take_end_ns=take_end_ns,
         give_at_ns=give_at_ns,
         give_end_ns=give_end_ns,
@@ -166,7 +172,8 @@ def _bus_plan(period_ns: int, bus: BusSlots) -> BusPlan:
         timeout_ns=_largest(slot.failed_ns - slot.worst_ns for slot in others),
         busy_ns=0,
     )
-    busy_ns = _read_ns(plan) + _take_ns(plan) + plan.timeout_ns + _give_ns(plan)
+    phases_ns = _read_ns(plan) + _take_ns(plan) + _probe_ns(plan) + _give_ns(plan)
+    busy_ns = phases_ns + plan.timeout_ns
     return replace(plan, busy_ns=busy_ns)
 
 
@@ -179,9 +186,12 @@ def _read_ns(plan: BusPlan) -> int:
 
 
 def _take_ns(plan: BusPlan) -> int:
-    """A setpoint for each charger and the probe; the wait for gaps is counted here."""
-    probe_ns = plan.probe_slot.worst_ns if plan.probe_slot else 0
-    return plan.gap_ns + sum(slot.worst_ns for slot in plan.setpoint_slots) + probe_ns
+    """A setpoint for each charger; the wait for gaps is counted here."""
+    return plan.gap_ns + sum(slot.worst_ns for slot in plan.setpoint_slots)
+
+
+def _probe_ns(plan: BusPlan) -> int:
+    return plan.probe_slot.worst_ns if plan.probe_slot else 0
 
 
 def _give_ns(plan: BusPlan) -> int:
@@ -250,7 +260,7 @@ def _slot_that_is_late(plan: Plan, bus: BusPlan) -> str:
         at_ns += slot_ns
         if at_ns > plan.period_ns:
             return what
-    at_ns = plan.take_end_ns - _take_ns(bus) + bus.gap_ns
+    at_ns = plan.probe_at_ns - _take_ns(bus) + bus.gap_ns
     for what, slot_ns in takes:
         at_ns += slot_ns
         if at_ns > plan.period_ns:

@@ -85,8 +85,7 @@ class Scan:
         self._timed(STEP)
         self.field.take()  # every decrease first, on all buses
         self._timed(TAKE)
-        if not self.is_hurried:
-            self.field.look()  # draws that the raises are judged by; then arming
+        self.field.look(self.is_hurried)  # probes; draws that raises are judged by; arming
         self._timed(LOOK)
         self._good(self.core.confirm(now_ns))  # what was not acknowledged keeps its reserve
         self._timed(CONFIRM)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hw.devices import DeviceMap, kick_exchange, measure_exchanges, patience, setpoint_exchange
+from hw.reads import ways_to_read
 from hw.wire import Exchange, Line, Patience, exchange_ns, failed_ns, patience_as
+from loadctl.reading import PARTS_ns
 from loadctl.tables import BusRow, ChargerRow, MeterRow, Tables
 from loadctl.units import NS_PER_S, ms_from_ns
 
@@ -26,6 +28,7 @@ class Slot:
     what: str  # "meter grid", "setpoint bay1", "status bay1", "probe"
     worst_ns: int  # of a well device
     failed_ns: int  # of one that is given up
+    n_exchanges: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,13 @@ def bus_slots(tables: Tables, maps: dict[str, DeviceMap], bus: int) -> BusSlots:
         status = _status_exchanges(charger, maps)
         if status:
             statuses.append(cost.slot(f"status {charger.name}", status, waits[charger.name]))
+    measures = [
+        cost.slot(f"meter {meter.name}", _meter_exchanges(meter, maps), waits[meter.name])
+        for meter in meters
+    ]
     return BusSlots(
         bus=bus,
-        meter_slots=tuple(
-            cost.slot(f"meter {meter.name}", _meter_exchanges(meter, maps), waits[meter.name])
-            for meter in meters
-        ),
+        meter_slots=tuple(measures),
         status_slots=tuple(statuses),
         setpoint_slots=tuple(
             cost.slot(
@@ -76,7 +80,10 @@ def bus_slots(tables: Tables, maps: dict[str, DeviceMap], bus: int) -> BusSlots:
             for charger in chargers
             if charger.watchdog_ns is not None
         ),
-        complaints=tuple(_timeout_complaints(row, devices, maps)),
+        complaints=(
+            *_timeout_complaints(row, devices, maps),
+            *_spread_complaints(measures, statuses),
+        ),
     )
 
 
@@ -102,7 +109,7 @@ class _Cost:
             given_up_ns = before_ns + failed_ns(self.line, longest, timeout_ns)
             worst_failed_ns = max(worst_failed_ns, given_up_ns)
             spent_ns = before_ns + exchange_ns(self.line, longest, wait.turnaround_ns)
-        return Slot(what, spent_ns, max(spent_ns, worst_failed_ns))
+        return Slot(what, spent_ns, max(spent_ns, worst_failed_ns), len(exchanges))
 
 
 def _patience(row: BusRow, device_map: DeviceMap) -> Patience:
@@ -114,11 +121,13 @@ def _own_gap_ns(wait: Patience) -> int:
 
 
 def _meter_exchanges(meter: MeterRow, maps: dict[str, DeviceMap]) -> list[Exchange]:
-    return [step.exchange for step in measure_exchanges(maps[meter.model], meter.address)]
+    usual = ways_to_read(maps[meter.model])[0]
+    return [step.exchange for step in measure_exchanges(usual, meter.address)]
 
 
 def _status_exchanges(charger: ChargerRow, maps: dict[str, DeviceMap]) -> list[Exchange]:
-    steps = measure_exchanges(maps[charger.model], charger.address, charger.connector)
+    usual = ways_to_read(maps[charger.model])[0]
+    steps = measure_exchanges(usual, charger.address, charger.connector)
     return [step.exchange for step in steps]
 
 
@@ -144,6 +153,16 @@ def _timeout_complaints(
                 f" turnaround of {ms_from_ns(turnaround_ns):g} ms"
             )
     return found
+
+
+def _spread_complaints(*readings: Sequence[Slot]) -> list[str]:
+    return [
+        f"{slot.what}: its {slot.n_exchanges} reads take {ms_from_ns(slot.worst_ns):.1f} ms,"
+        f" more than {ms_from_ns(PARTS_ns):g} ms: their values would not belong together"
+        for slots in readings
+        for slot in slots
+        if slot.n_exchanges > 1 and slot.worst_ns > PARTS_ns
+    ]
 
 
 def status_per_scan(bus: BusSlots, period_ns: int) -> int:

@@ -10,7 +10,6 @@ from hw.devices import (
     DeviceMap,
     arming_steps,
     kick_exchange,
-    measure_exchanges,
     patience,
     read_setpoint_exchange,
     setpoint_exchange,
@@ -18,6 +17,7 @@ from hw.devices import (
 )
 from hw.wire import Code, Exchange
 from loadctl.arming import Arming, Stage
+from loadctl.reading import Reading
 from loadctl.tables import BusRow, ChargerRow, MeterRow
 
 # Boxes without a watchdog are told again too: one that restarts has forgotten its setpoint.
@@ -36,7 +36,7 @@ class MeterStation:
         self.row = row
         self.map = device_map
         self.patience = patience(device_map, bus.turnaround_ns, bus.timeout_ns)
-        self.steps = measure_exchanges(device_map, row.address)
+        self.reading = Reading(device_map, row.address)
         self.code = Code.NEVER
         self.worst_us = 0
 
@@ -52,7 +52,7 @@ class ChargerStation:
         self.row = row
         self.map = device_map
         self.patience = patience(device_map, bus.turnaround_ns, bus.timeout_ns)
-        self.steps = measure_exchanges(device_map, row.address, row.connector)
+        self.reading = Reading(device_map, row.address, row.connector)
         self.kick = kick_exchange(device_map, row.address, row.connector)
         self.arming = Arming(
             arming_steps(device_map, row.address, row.connector, row.fallback_mA),

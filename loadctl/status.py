@@ -289,7 +289,15 @@ def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
         "is_starved": bool(device["is_starved"]),
         "reboots": device["n_reboots"],
         "unanswered": device["n_no_answer"] + device["n_bad_frame"],
+        "reads": _reads(device),
     }
+
+
+def _reads(device: Row) -> str:
+    """How its values are read."""
+    n_reads = device["n_reads"]
+    words = f"{n_reads} read{'s' * (n_reads != 1)}"
+    return f"{words}, for it refuses a block" if device["read_way"] else words
 
 
 def _circuit(tables: Tables, row: CircuitRow, circuit: Row, now_ns: int) -> Row:
@@ -352,8 +360,14 @@ def _meters(tables: Tables, snapshot: Row, now_ns: int) -> Row:
             "quality": _quality(meter, is_old=now_ns - meter["at_ns"] >= stale_ns),
             "current_A": A_list_from_mA(meter["load_mA"]) if meter["has_value"] else None,
             "age_ms": round(ms_from_ns(now_ns - meter["at_ns"]), 1) if meter["has_value"] else None,
+            "reads": _reads(device),
         }
-        for row, meter in zip(tables.meters, snapshot["meters"], strict=True)
+        for row, meter, device in zip(
+            tables.meters,
+            snapshot["meters"],
+            snapshot["devices"][: len(tables.meters)],
+            strict=True,
+        )
     }
 
 

@@ -3,15 +3,19 @@
 Owns the order of exchanges on the wire and what became of them; decides nothing about currents.
 Orders, looks and deadlines are laid down by the main thread before a phase, results are picked up
 after it. A phase returns at its deadline whatever the devices do: what was not sent is NOT_SENT.
+
+The gap that one device needs between two messages is spent on the others. A phase is a list of
+tasks, one device each; of those whose device is not in its gap, the first goes. While all are in
+their gap, what else is due and surely ends in time goes: heartbeats, then further status blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
 
-from hw.devices import ChargerValues, MeterValues, decode_charger, decode_meter
-from hw.wire import Code, Exchange, Line, Reply, Wire
+from hw.devices import ChargerValues, DeviceMap, MeterValues, decode_charger, decode_meter
+from hw.wire import Code, Exchange, Line, Reply, Wire, exchange_ns
 from loadctl.events import Event
 from loadctl.guardside import GuardSide
 from loadctl.image import Writer
@@ -21,8 +25,10 @@ from loadctl.units import NS_PER_US
 # Our own waking after the last byte is no slowness of the device.
 WAKE_ns = 1_000_000
 
+FAR_ns = 1 << 62
+DONE = object()
+
 AnyStation = MeterStation | ChargerStation
-Station = TypeVar("Station", MeterStation, ChargerStation)
 
 
 class FieldWire(Wire, Protocol):
@@ -70,6 +76,13 @@ class AnswerResult(NamedTuple):
     at_ns: int
 
 
+class Task(NamedTuple):
+    """Exchanges with one device; `work` stops between two of them, so that its gap may pass."""
+
+    station: AnyStation
+    work: Iterator[None]
+
+
 class BusTalk:
     """One bus. Everything public runs in its I/O thread, except `begin`, `note_port`, and what
     fills or empties the lists."""
@@ -94,7 +107,13 @@ class BusTalk:
         self.next_status_i = 0
         self.next_probe_i = 0
         self.free_at_ns: dict[int, int] = {}  # by address: when its own gap is over
+        stations: list[AnyStation] = [*meters, *self.chargers]
+        waits = [station.patience for station in stations]
+        gaps_ns = [wait.gap_ns for wait in waits if wait.gap_on_bus]
+        self.stretch_ns = max(0, max(gaps_ns, default=0) - line.silent_ns)  # of every silence
         self.deadline_ns = 0
+        self.read_free_at_ns = FAR_ns  # from here on a read leaves no room for one more timeout
+        self.give_at_ns = FAR_ns  # whoever may be given something must not be in its gap then
         self.busy_ns = 0
         self.orders: list[Order] = []
         self.refreshes: list[Order] = []
@@ -129,60 +148,185 @@ class BusTalk:
     # phases
 
     def read(self) -> None:
-        """Every meter, those that answered last first; then the status blocks whose turn it is."""
+        """Every meter, those that answered last first, and the status blocks whose turn it is; then
+        what is missing of readings in parts, as far as there is room."""
         failed_last = sorted(self.meters, key=lambda station: station.code in (2, 3))
-        for meter in self._as_gaps_end(failed_last):
-            self._read_meter(meter)
-        for charger in self._as_gaps_end(self._next_statuses(self.n_status_per_scan)):
-            self._read_status(charger)
+        due: list[AnyStation] = [*failed_last, *self._next_statuses(self.n_status_per_scan)]
+        self._do([self._reading(station) for station in due], self._spare_status)
+        self._read_on(self.read_free_at_ns)
 
     def take(self) -> None:
-        """Every decrease, then one probe: it may time out, and nothing waits for it then."""
-        self.send()
-        self._probe()
+        """Every decrease, then heartbeats that need no waiting."""
+        self._do(self._ordered(), self._spare_kick, self._spare_status)
+        while self._spare_kick(self.deadline_ns):
+            pass
 
     def send(self) -> None:
-        """Every order: the first of the list whose device is not in its gap."""
-        stations = [order.station for order in self.orders]
-        by_station = {order.station.index: order for order in self.orders}
-        for station in self._as_gaps_end(stations):
-            self.write_results.append(self._write(by_station[station.index]))
-        self.orders.clear()
+        """Every order, in order, and nothing else."""
+        self._do(self._ordered())
 
     def look(self) -> None:
-        """The looks of the core, then arming, then one setting again, then further statuses."""
-        for station in self._as_gaps_end(self.looks):
-            self._read_status(station)
-        self.looks.clear()
+        """One probe: it may time out, and no other bus waits for it. Then the looks of the core,
+        arming, one setting again, and further statuses."""
+        self.probe()
+        looks, self.looks = self.looks, []
+        self._do(
+            [self._reading(station) for station in looks], self._spare_kick, self._spare_status
+        )
+        self._read_on(self.deadline_ns)
         self._arm()
         self._audit()
-        rest = [s for s in self._next_statuses(len(self.chargers)) if s.index not in self.was_read]
-        for station in self._as_gaps_end(rest):
-            self._read_status(station)
+        while self._spare_kick(self.deadline_ns) or self._spare_status(self.deadline_ns):
+            pass
 
     def give(self) -> None:
-        """The raises in order, then due refreshes, then kicks."""
-        self.send()
-        for order in self.refreshes:
-            self.refresh_results.append(self._write(order))
-        self.refreshes.clear()
+        """The raises in order, then due refreshes, then heartbeats."""
+        refreshes, self.refreshes = self.refreshes, []
+        again = [Task(order.station, self._sending(order, False)) for order in refreshes]
+        self._do([*self._ordered(), *again], self._spare_kick)
+        self._do([Task(s, self._kicking(s)) for s in self.chargers if s.wants_kick])
+
+    # the gaps of devices
+
+    def _do(self, tasks: list[Task], *spare: Callable[[int], bool]) -> None:
+        """All of it. Of those whose device is not in its gap the first goes; while there is none,
+        one thing after the other that `spare` finds for the time until there is."""
+        while tasks:
+            now_ns = self.wire.now_ns()
+            task = next((t for t in tasks if self._free_at_ns(t.station) <= now_ns), None)
+            if task is None:
+                task = min(tasks, key=lambda task: self._free_at_ns(task.station))
+                until_ns = min(self._free_at_ns(task.station), self.deadline_ns)
+                if any(speak(until_ns) for speak in spare):
+                    continue
+            if next(task.work, DONE) is DONE:
+                tasks.remove(task)
+
+    def _spare_kick(self, until_ns: int) -> bool:
+        """Send one heartbeat that surely ends by then unless it fails; False when there is none."""
         for station in self.chargers:
-            if station.wants_kick and station.kick is not None:
-                reply = self._transact(station, station.kick)
-                station.wants_kick = reply.code is Code.NOT_SENT
-                self._answered(station, reply)
+            if (
+                station.wants_kick
+                and station.kick is not None
+                and self._ends_by(until_ns, station, station.kick)
+            ):
+                self._kick(station)
+                return True
+        return False
 
-    # one device
+    def _spare_status(self, until_ns: int) -> bool:
+        """The same for the status of a charger that was not asked in this scan, the longest unread
+        first. Whoever may be given something must not be in its gap then."""
+        for station in self._unread():
+            exchange = station.reading.next_step().exchange
+            if self._ends_by(self._latest_ns(station, until_ns), station, exchange):
+                if station is self.chargers[self.next_status_i % len(self.chargers)]:
+                    self.next_status_i += 1  # it needs no turn in the next scan
+                self._read_part(station)
+                return True
+        return False
 
-    def _read_meter(self, station: MeterStation) -> None:
-        payloads, reply = self._read_blocks(station)
+    def _latest_ns(self, station: AnyStation, until_ns: int) -> int:
+        gap_ns = 0 if station.patience.gap_on_bus else station.patience.gap_ns
+        return min(until_ns, self.give_at_ns - gap_ns)
+
+    def _ends_by(self, until_ns: int, station: AnyStation, exchange: Exchange) -> bool:
+        """Whether this exchange could begin at once and would be over by then."""
+        now_ns = self.wire.now_ns()
+        if self._free_at_ns(station) > now_ns:
+            return False
+        return now_ns + self._worst_ns(station, exchange) <= until_ns
+
+    def _worst_ns(self, station: AnyStation, exchange: Exchange) -> int:
+        """As the plan counts it."""
+        longest = exchange.alternate or exchange
+        return self.stretch_ns + exchange_ns(self.line, longest, station.patience.turnaround_ns)
+
+    def _free_at_ns(self, station: AnyStation) -> int:
+        return self.free_at_ns.get(station.row.address, 0)
+
+    # reading
+
+    def _reading(self, station: AnyStation) -> Task:
+        return Task(station, self._read(station))
+
+    def _read(self, station: AnyStation) -> Iterator[None]:
+        """All reads of the usual way. Of shorter ones a single one, which takes no longer than
+        those; the others follow as there is room."""
+        for _ in station.reading.steps if station.reading.is_usual else (None,):
+            if not self._read_part(station):
+                return
+            yield
+
+    def _read_on(self, until_ns: int) -> None:
+        """Go on with readings in parts, meters first, while a part surely ends in time."""
+        stations: list[AnyStation] = [*self.meters, *self.chargers]
+        self._do(
+            [
+                Task(station, self._read_rest(station, until_ns))
+                for station in stations
+                if station.reading.is_begun
+                and self._free_at_ns(station) < self._latest_ns(station, until_ns)
+            ],
+            self._spare_status,
+        )
+
+    def _read_rest(self, station: AnyStation, until_ns: int) -> Iterator[None]:
+        while station.reading.is_begun:
+            exchange = station.reading.next_step().exchange
+            end_ns = self.wire.now_ns() + self._worst_ns(station, exchange)
+            if end_ns > self._latest_ns(station, until_ns) or not self._read_part(station):
+                return
+            yield
+
+    def _read_part(self, station: AnyStation) -> bool:
+        """One exchange of a reading; whether it was good and more of them are to come."""
+        if isinstance(station, ChargerStation):
+            if station.is_quiet or not station.reading.steps:
+                return False
+            self.was_read.add(station.index)
+        reading = station.reading
+        step = reading.next_step()
+        device_map = reading.map
+        reply = self._transact(station, step.exchange)
+        payloads = reading.took(step, reply)
+        if isinstance(station, ChargerStation):
+            station.heard(reply.code)
         if reply.code is Code.NOT_SENT:
-            return  # it keeps its value, which ages
-        values = decode_meter(station.map, payloads) if reply.code is Code.GOOD else None
+            return False  # what is known keeps its value, which ages
+        if reply.code is Code.REFUSED:
+            self._note_refusal(station, reply)
+        elif reply.code is Code.GOOD and payloads is None:
+            return True
+        if isinstance(station, ChargerStation):
+            self._note_status(station, device_map, payloads, reply)
+        else:
+            self._note_meter(station, device_map, payloads, reply)
+        return False
+
+    def _note_refusal(self, station: AnyStation, reply: Reply) -> None:
+        reading = station.reading
+        if reading.refused(reply.exception_code):
+            n_reads = len(reading.steps)
+            self.image.event(
+                Event.SHORTER_READS,
+                station.device_i,
+                reply.exception_code,
+                n_reads,
+                reply.ended_at_ns,
+            )
+
+    def _note_meter(
+        self,
+        station: MeterStation,
+        device_map: DeviceMap,
+        payloads: dict[str, bytes] | None,
+        reply: Reply,
+    ) -> None:
         code = reply.code
+        values = None if payloads is None else decode_meter(device_map, payloads)
         if code is Code.GOOD and values is None:
-            code = Code.IMPLAUSIBLE
-            self.image.exchange(station.device_i, code, 0, 0, reply.ended_at_ns)
+            code = self._implausible(station, reply)
         was_good = station.code in (Code.GOOD, Code.NEVER)
         if (code is Code.GOOD) != was_good:
             kind = Event.METER_BACK if code is Code.GOOD else Event.METER_SILENT
@@ -191,30 +335,55 @@ class BusTalk:
         # The value is from before this moment: what is sampled from here on is later.
         self.meter_results.append(MeterResult(station.index, code, values, reply.ended_at_ns))
 
-    def _read_status(self, station: ChargerStation) -> None:
-        if station.is_quiet:
-            return
-        self.was_read.add(station.index)
-        payloads, reply = self._read_blocks(station)
-        station.heard(reply.code)
-        if reply.code is Code.NOT_SENT:
-            return
-        values = decode_charger(station.map, payloads) if reply.code is Code.GOOD else None
+    def _note_status(
+        self,
+        station: ChargerStation,
+        device_map: DeviceMap,
+        payloads: dict[str, bytes] | None,
+        reply: Reply,
+    ) -> None:
         code = reply.code
+        values = None if payloads is None else decode_charger(device_map, payloads)
         if code is Code.GOOD and values is None:
-            code = Code.IMPLAUSIBLE
-            self.image.exchange(station.device_i, code, 0, 0, reply.ended_at_ns)
+            code = self._implausible(station, reply)
         self.status_results.append(StatusResult(station.index, code, values, reply.begun_at_ns))
 
-    def _read_blocks(self, station: AnyStation) -> tuple[dict[str, bytes], Reply]:
-        """All blocks of a device, up to the first that is not good; that reply, or the last."""
-        payloads: dict[str, bytes] = {}
-        for step in station.steps:
-            reply = self._transact(station, step.exchange)
-            if reply.code is not Code.GOOD:
-                return payloads, reply
-            payloads[step.what] = reply.payload
-        return payloads, reply
+    def _implausible(self, station: AnyStation, reply: Reply) -> Code:
+        self.image.exchange(station.device_i, Code.IMPLAUSIBLE, 0, 0, reply.ended_at_ns)
+        return Code.IMPLAUSIBLE
+
+    def _next_statuses(self, count: int) -> list[ChargerStation]:
+        """The next `count` chargers that may be asked; the rotation goes on where it stopped."""
+        chosen: list[ChargerStation] = []
+        n_chargers = len(self.chargers)
+        for _ in range(n_chargers):
+            if len(chosen) == count:
+                break
+            station = self.chargers[self.next_status_i % n_chargers]
+            self.next_status_i += 1
+            if not station.is_quiet and station.reading.steps:
+                chosen.append(station)
+        return chosen
+
+    def _unread(self) -> Iterable[ChargerStation]:
+        """Who was not asked in this scan, from the next turn on."""
+        n_chargers = len(self.chargers)
+        for i in range(n_chargers):
+            station = self.chargers[(self.next_status_i + i) % n_chargers]
+            is_read = station.index in self.was_read or not station.reading.steps
+            if not (is_read or station.is_quiet):
+                yield station
+
+    # writing
+
+    def _ordered(self) -> list[Task]:
+        orders, self.orders = self.orders, []
+        return [Task(order.station, self._sending(order, True)) for order in orders]
+
+    def _sending(self, order: Order, is_new: bool) -> Iterator[None]:
+        result = self._write(order)
+        (self.write_results if is_new else self.refresh_results).append(result)
+        yield from ()
 
     def _write(self, order: Order) -> WriteResult:
         """A decrease is told to the guard before its frame leaves, a raise once acknowledged."""
@@ -248,9 +417,15 @@ class BusTalk:
             if not (station.is_quiet or station.arming.is_armed or station.is_in_doubt)
         ]
         while waiting:
-            for station in list(self._as_gaps_end(waiting)):
-                if not self._arm_once(station):
-                    waiting.remove(station)
+            going_on: list[ChargerStation] = []
+            tasks = [Task(station, self._arming(station, going_on)) for station in waiting]
+            self._do(tasks, self._spare_kick, self._spare_status)
+            waiting = going_on
+
+    def _arming(self, station: ChargerStation, going_on: list[ChargerStation]) -> Iterator[None]:
+        if self._arm_once(station):
+            going_on.append(station)
+        yield from ()
 
     def _arm_once(self, station: ChargerStation) -> bool:
         """False when this charger has nothing more to do in this scan."""
@@ -271,7 +446,9 @@ class BusTalk:
             for station in self.chargers
             if not station.is_quiet
             and station.arming.is_audit_due(now_ns)
-            and self._free_at_ns(station) <= now_ns
+            and self._ends_by(
+                self._latest_ns(station, self.deadline_ns), station, station.arming.audit()
+            )
         ]
         if not due:
             return
@@ -282,7 +459,7 @@ class BusTalk:
         if not station.arming.audited(reply.code, reply.payload, reply.ended_at_ns):
             station.has_forgotten = True
 
-    def _probe(self) -> None:
+    def probe(self) -> None:
         """One silent charger: min(last, failsafe) where it was armed, else its arming goes on."""
         order, self.probe_order = self.probe_order, None
         station, self.probe_station = self.probe_station, None
@@ -343,32 +520,18 @@ class BusTalk:
                 Event.SLOW_REPLY, station.device_i, took_us, planned_ns // NS_PER_US, at_ns
             )
 
+    def _kicking(self, station: ChargerStation) -> Iterator[None]:
+        if station.wants_kick:
+            self._kick(station)
+        yield from ()
+
+    def _kick(self, station: ChargerStation) -> None:
+        """Feed a watchdog that only this feeds; never but after an acknowledged setpoint."""
+        if station.kick is not None:
+            reply = self._transact(station, station.kick)
+            station.wants_kick = reply.code is Code.NOT_SENT
+            self._answered(station, reply)
+
     def _answered(self, station: ChargerStation, reply: Reply) -> None:
         if reply.code is not Code.NOT_SENT:
             self.answer_results.append(AnswerResult(station.index, reply.code, reply.ended_at_ns))
-
-    def _next_statuses(self, count: int) -> list[ChargerStation]:
-        """The next `count` chargers that may be asked; the rotation goes on where it stopped."""
-        chosen: list[ChargerStation] = []
-        n_chargers = len(self.chargers)
-        for _ in range(n_chargers):
-            if len(chosen) == count:
-                break
-            station = self.chargers[self.next_status_i % n_chargers]
-            self.next_status_i += 1
-            if not station.is_quiet and station.steps:
-                chosen.append(station)
-        return chosen
-
-    def _as_gaps_end(self, stations: Sequence[Station]) -> Iterator[Station]:
-        """In order, but a device that is still in its gap lets the others go first."""
-        waiting = list(stations)
-        while waiting:
-            now_ns = self.wire.now_ns()
-            ready = (station for station in waiting if self._free_at_ns(station) <= now_ns)
-            station = next(ready, None) or min(waiting, key=self._free_at_ns)
-            waiting.remove(station)
-            yield station
-
-    def _free_at_ns(self, station: AnyStation) -> int:
-        return self.free_at_ns.get(station.row.address, 0)

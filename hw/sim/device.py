@@ -66,6 +66,8 @@ def _read(device: ModbusDevice, request: bytes, now_ns: int) -> bytes:
     function, address, count = _numbers(request)
     if not 1 <= count <= READ_REGISTERS_MAX or address + count > 1 << 16:
         raise RefusalError(ILLEGAL_VALUE)
+    if count > device.block_max:
+        raise RefusalError(ILLEGAL_ADDRESS)
     registers = device.registers_for(function, address, count)
     device.before_read(registers, function, address, count, now_ns)
     return request[:2] + bytes((2 * count,)) + registers.read(function, address, count)
@@ -104,6 +106,7 @@ class ModbusDevice:
     ) -> None:
         self.names = names
         self.is_off = False
+        self.block_max = READ_REGISTERS_MAX  # some devices know no longer reads than this
         self.map = device_map
         self.address = address
         self.turnaround_ns = turnaround_ns

@@ -1,7 +1,8 @@
 """`loadctl check`: validate a site file, print its failsafe proof and its bus plan, give a verdict.
 
-Judges on paper: opens no port, so that a site can be checked at a desk. A port that is not there
-is a warning here; `run` refuses it.
+Judges on paper: opens no port of the site, so that it can be checked at a desk. A port that is not
+there is a warning here; `run` refuses it. Only what the site costs in processor time is measured,
+on the machine that this runs on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import click
 
 from hw.devices import FED_BY_ANY, FED_BY_READS, FED_BY_WRITES, DeviceMap
-from loadctl import realtime
+from loadctl import cost, realtime
 from loadctl.bound import BusBound, is_shared, takeover_bounds
 from loadctl.cli.params import json_option, maps_option, site_argument
 from loadctl.errors import CheckRefused
@@ -27,6 +28,7 @@ from loadctl.site.load import Site, load_site
 from loadctl.site.outside import outside_dict, outside_lines, outside_warnings
 from loadctl.site.proof import Proof, amount_text, proof_lines, prove
 from loadctl.tables import ChargerRow, Tables
+from loadctl.timeline import timeline_dict, timeline_lines
 from loadctl.units import A_from_mA, ms_from_ns, s_from_ns
 
 SILENT_ONLY = "protects against a silent gateway only"
@@ -39,6 +41,7 @@ class Report:
     site: Site
     proof: Proof
     plan: Plan | None  # None: it does not fit
+    cost: cost.Cost | None  # None: it does not fit, or nothing could be measured here
     bounds: tuple[BusBound, ...]  # how long a takeover may take, by bus
     real_time: tuple[realtime.Applied, ...]  # what a process of this user gets, on this machine
     refusals: tuple[str, ...]
@@ -71,10 +74,12 @@ def make_report(site: Site) -> Report:
         plan = make_plan(site.tables, site.maps)
     except CheckRefused as refused:
         plan_refusals = refused.lines
+    spent = None if plan is None else cost.measure(site.tables, site.maps, plan)
     return Report(
         site=site,
         proof=proof,
         plan=plan,
+        cost=spent,
         bounds=takeover_bounds(site.tables, site.maps),
         real_time=tuple(realtime.could_have(realtime.FIFO_PRIORITY, None)),
         refusals=(*proof.refusals, *plan_refusals),
@@ -84,6 +89,7 @@ def make_report(site: Site) -> Report:
             *lone_ports(site),
             *proof.warnings,
             *outside_warnings(site.tables),
+            *busy_warnings(spent),
         ),
     )
 
@@ -127,6 +133,9 @@ def lines(report: Report, columns: int | None) -> list[str]:
         result += indented(fuse_lines(tables))
     plan = ["does not fit"] if report.plan is None else describe(report.plan, tables)
     result += ["", "Bus plan", *indented(plan)]
+    if report.plan is not None:
+        result += ["", "A worst-case scan, slot by slot", *timeline_lines(report.plan, tables)]
+        result += ["", "Processor time on this machine", *indented(cost_lines(report.cost))]
     result += [
         "",
         "When the scan dies: from its last heartbeat until every charger was told its failsafe",
@@ -137,6 +146,25 @@ def lines(report: Report, columns: int | None) -> list[str]:
     if report.warnings:
         result += ["", "Warnings", *wrapped(report.warnings, columns)]
     return [*result, "", verdict(report)]
+
+
+def cost_lines(spent: cost.Cost | None) -> list[str]:
+    if spent is None:
+        return ["could not be measured: no pseudo-terminal, or no room for a file"]
+    return [
+        f"at most {spent.percent:.1f} % of one core for the scan; the guard beside it comes on top",
+        f"{spent.exchanges_per_s:.0f} exchanges a second of {spent.exchange_us:.0f} us each,"
+        f" {spent.scans_per_s:g} scans a second of {spent.scan_us:.0f} us",
+    ]
+
+
+def busy_warnings(spent: cost.Cost | None) -> list[str]:
+    if spent is None or spent.percent <= cost.WARN_ABOVE_PERCENT:
+        return []
+    return [
+        f"this machine would be busy with the scan for {spent.percent:.0f} % of one core, more than"
+        f" {cost.WARN_ABOVE_PERCENT} %: a longer site.period_ms, fewer chargers or a faster machine"
+    ]
 
 
 def verdict(report: Report) -> str:
@@ -295,6 +323,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             if circuit.fuse_type is not None
         },
         "plan": None if report.plan is None else plan_dict(report.plan, report.site),
+        "cpu": None if report.cost is None else cost_dict(report.cost),
         "guard": guard_dict(report),
         "real_time": {
             realtime.SETTINGS[what_i]: state == realtime.APPLIED
@@ -325,9 +354,21 @@ def plan_dict(plan: Plan, site: Site) -> dict[str, Any]:
             site.tables.buses[bus.bus].name: {
                 "busy_ms": ms_from_ns(bus.busy_ns),
                 "status_age_s": s_from_ns(bus.status_age_ns),
+                "timeline": timeline_dict(plan, bus),
             }
             for bus in plan.buses
         },
+    }
+
+
+def cost_dict(spent: cost.Cost) -> dict[str, Any]:
+    """Measured here and now: another run says something else."""
+    return {
+        "percent_of_core": round(spent.percent, 2),
+        "exchange_us": round(spent.exchange_us, 1),
+        "exchanges_per_s": round(spent.exchanges_per_s, 1),
+        "scan_us": round(spent.scan_us, 1),
+        "scans_per_s": round(spent.scans_per_s, 3),
     }
 
 

@@ -121,3 +121,15 @@ def test_bound_bus_without_chargers_writes_nothing() -> None:
     tables = make_tables(buses=[make_bus("one"), make_bus("two")], n_chargers=2)
     one, two = takeover_bounds(tables, maps_of(tables))
     assert (one.writes_ns > 0, two.writes_ns, two.silence_ns) == (True, 0, SILENT_ns)
+
+
+def test_bound_silence_is_as_long_as_the_reply_to_joined_blocks() -> None:
+    tables = make_tables(n_chargers=1)
+    raw = copy.deepcopy(tables.maps["reference-meter"])
+    raw["blocks"] = {
+        "first": {"read": 4, "address": 0, "count": 12, "confidence": "H"},
+        "second": {"read": 4, "address": 12, "count": 10, "confidence": "H"},
+    }
+    maps = maps_of(tables) | {"reference-meter": parse_map(raw, "two blocks")}
+    (bound,) = takeover_bounds(tables, maps)
+    assert bound.silence_ns == 10_000_000 + bytes_ns(5 + 2 * 22) + SILENT_ns

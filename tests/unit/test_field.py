@@ -50,6 +50,13 @@ def rig(tmp_path: Path) -> VirtualRig:
     return settled
 
 
+def test_field_tells_every_bus_where_its_spare_time_ends(rig: VirtualRig) -> None:
+    rig.field.begin(7 * S_ns)
+    (bus,) = rig.field.buses
+    assert bus.read_free_at_ns == 7 * S_ns + rig.plan.read_end_ns - rig.plan.buses[0].timeout_ns
+    assert bus.give_at_ns == 7 * S_ns + rig.plan.give_at_ns
+
+
 # a well site
 
 

@@ -1,108 +1,27 @@
 """One bus on a scripted wire: the order of exchanges, and what is made of each outcome."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hw.devices import DeviceMap
-from hw.wire import Code, Exchange, Line, Patience, Reply
+from hw.wire import Code, Exchange, Patience
 from loadctl.arming import AUDIT_ns, Stage
-from loadctl.image import SIZES, Reader, Writer
-from loadctl.stations import ChargerStation, MeterStation
-from loadctl.talk import BusTalk, Order
-from tests.support.builders import make_bus, make_charger, make_meter, shipped_map
-from tests.support.scan_rig import FakeGuarded, MS_ns, S_ns
-
-LINE = Line(19_200, "8E1")
-GAP_ns = 100 * MS_ns
-STATUS = bytes((0, 2)) + bytes(8)  # state C, no current
-BUS = make_bus()
-GOOD, LOST, BAD = Code.GOOD, Code.NO_ANSWER, Code.BAD_FRAME
-
-
-class ScriptedWire:
-    """Answers by function of the exchange; each takes `takes_ns` and ends within the deadline."""
-
-    is_open = True
-
-    def __init__(self) -> None:
-        self.now = 0
-        self.sent: list[Exchange] = []
-        self.takes_ns = 20 * MS_ns
-        self.answer: Callable[[Exchange], tuple[Code, bytes]] = well
-
-    def now_ns(self) -> int:
-        return self.now
-
-    def new_scan(self) -> None:
-        pass
-
-    def transact(self, exchange: Exchange, patience: Patience, deadline_ns: int) -> Reply:
-        if self.now + self.takes_ns > deadline_ns:
-            return Reply(Code.NOT_SENT, b"", 0, self.now, self.now)
-        self.sent.append(exchange)
-        begun_ns = self.now
-        self.now += self.takes_ns
-        code, payload = self.answer(exchange)
-        return Reply(code, payload, 2 if code is Code.REFUSED else 0, begun_ns, self.now)
-
-
-def well(exchange: Exchange) -> tuple[Code, bytes]:
-    if exchange.is_write:
-        return GOOD, b""
-    return GOOD, STATUS if exchange.count == 5 else bytes(2 * exchange.count)
-
-
-def charger_map(**changes: Any) -> DeviceMap:
-    return replace(shipped_map("reference-charger"), **changes)
-
-
-class Bench:
-    """Chargers at addresses 11, 12, ... and meters at 1, 2, ... on one scripted wire."""
-
-    def __init__(
-        self, path: Path, n_chargers: int, n_meters: int = 0, used: DeviceMap | None = None
-    ) -> None:
-        meter_map = shipped_map("reference-meter")
-        self.wire = ScriptedWire()
-        size = SIZES["site"] + SIZES["circuit"]
-        size += n_meters * SIZES["meter"] + n_chargers * SIZES["charger"]
-        self.image = Writer(path / "image", 1, 1, n_meters, n_chargers, size, 0, 1)
-        self.path = path / "image"
-        meters = [
-            MeterStation(i, make_meter(f"m{i}", address=1 + i), meter_map, BUS)
-            for i in range(n_meters)
-        ]
-        self.chargers = [
-            ChargerStation(
-                i, n_meters, make_charger(f"x{i}", address=11 + i), used or charger_map(), BUS
-            )
-            for i in range(n_chargers)
-        ]
-        self.guarded = FakeGuarded()
-        self.talk = BusTalk(
-            self.wire, LINE, n_chargers, meters, self.chargers, self.image, self.guarded
-        )
-        self.talk.deadline_ns = 10**12
-
-    def order(self, charger_i: int, setpoint_mA: int) -> Order:
-        station = self.chargers[charger_i]
-        return Order(station, setpoint_mA, station.setpoint(setpoint_mA))
-
-    def addresses(self) -> list[int]:
-        return [exchange.address for exchange in self.wire.sent]
-
-    def snapshot(self) -> dict[str, Any]:
-        self.image.publish(0)
-        return Reader(self.path).snapshot()
-
-    def device(self, device_i: int) -> dict[str, Any]:
-        found: dict[str, Any] = self.snapshot()["devices"][device_i]
-        return found
-
+from loadctl.stations import ChargerStation
+from loadctl.talk import BusTalk
+from tests.support.builders import make_charger
+from tests.support.scan_rig import MS_ns, S_ns
+from tests.support.talk_bench import (
+    BAD,
+    BUS,
+    GOOD,
+    LINE,
+    LOST,
+    Bench,
+    GAP_ns,
+    charger_map,
+    well,
+)
 
 # order
 
@@ -195,7 +114,7 @@ def test_talk_audit_leaves_silent_ones_and_those_in_their_gap_alone(tmp_path: Pa
     bench.chargers[0].is_silent = True
     bench.talk.free_at_ns[12] = bench.wire.now + 1
     bench.talk.look()
-    assert [e.function for e in bench.wire.sent] == [4]
+    assert bench.wire.sent == []
 
 
 def test_talk_audit_that_is_lost_is_a_silence(tmp_path: Path) -> None:
@@ -403,14 +322,25 @@ def test_talk_probe_of_an_armed_charger_ends_its_silence_only_when_acknowledged(
     for code in (LOST, BAD, Code.REFUSED):
         bench.wire.answer = lambda exchange, code=code: (code, b"")  # type: ignore[misc]
         bench.talk.probe_order = bench.order(0, 6_000)
-        bench.talk.take()
+        bench.talk.probe()
         assert station.is_silent is True
     bench.wire.answer = well
     bench.talk.probe_order = bench.order(0, 6_000)
-    bench.talk.take()
+    bench.talk.probe()
     assert station.is_silent is False
     assert station.arming.stage is Stage.CHECK  # armed anew before anything is raised
     assert len(bench.wire.sent) == 4
+
+
+def test_talk_probe_is_no_part_of_the_takes_that_other_buses_wait_for(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2)
+    bench.chargers[0].is_silent = True
+    bench.talk.probe_order = bench.order(0, 6_000)
+    bench.talk.orders.append(bench.order(1, 6_000))
+    bench.talk.take()
+    assert bench.addresses() == [12]
+    bench.talk.look()
+    assert bench.addresses()[:2] == [12, 11]
 
 
 def test_talk_charger_that_fell_silent_just_after_it_was_armed_is_probed_on(
@@ -422,7 +352,7 @@ def test_talk_charger_that_fell_silent_just_after_it_was_armed_is_probed_on(
     station.arming.stage = Stage.ARMED
     station.heard(LOST)
     bench.talk.probe_station = station
-    bench.talk.take()
+    bench.talk.probe()
     assert len(bench.wire.sent) == 1
     assert station.is_silent is False
 

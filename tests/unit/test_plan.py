@@ -278,6 +278,21 @@ def test_plan_of_a_meter_bus_and_a_charger_bus_meets_between_the_phases():
     assert plan.take_end_ns == near(METER_FAILED_ns + 9 * WRITE_ns + TIMEOUT_ns + STEP_ns)
 
 
+def test_plan_has_room_for_the_longest_probe_after_the_longest_takes():
+    """They are on two buses: the probes begin when every bus has sent its decreases."""
+    lots = [make_charger("lot", bus=1)]
+    slow, quick = make_bus("one", baud=9_600), make_bus("two")
+    bays = [make_charger(f"bay{i}", address=i + 2, bus=1) for i in range(1, 8)]
+    tables = make_tables(
+        chargers=[make_charger("slow"), *lots, *bays], buses=[slow, quick], period_ms=1_000
+    )
+    plan = plan_of(tables)
+    longest_ns = [bus.probe_slot.worst_ns for bus in plan.buses if bus.probe_slot]
+    assert longest_ns[0] > longest_ns[1]
+    assert plan.take_end_ns - plan.probe_at_ns == longest_ns[0]
+    assert plan.probe_at_ns == near(plan.read_end_ns + 8 * WRITE_ns + STEP_ns)
+
+
 def test_plan_of_two_buses_may_spend_the_timeout_before_the_longest_take():
     bays = [make_charger(f"bay{i}", address=i + 2, bus=1) for i in range(8)]
     tables = make_tables(
@@ -302,13 +317,50 @@ def test_plan_counts_the_gap_between_two_blocks_of_one_meter():
     raw = copy.deepcopy(tables.maps["reference-meter"])
     raw["timing"]["gap_ms"] = 60
     raw["blocks"] = {
+        "first": {"read": 4, "address": 0, "count": 12, "confidence": "H"},
+        "second": {"read": 4, "address": 18, "count": 2, "confidence": "H"},
+    }
+    for phase in (1, 2, 3):
+        del raw["registers"][f"power_{phase}_W"]  # so that nothing is known between the two
+    (bus,) = make_plan(tables, {"reference-meter": parse_map(raw, "two blocks")}).buses
+    first_ns = SILENT_ns + 37 * CHAR_ns + 10 * NS_PER_MS
+    second_failed_ns = 60 * NS_PER_MS + 17 * CHAR_ns + 80 * NS_PER_MS
+    assert bus.meter_slots[0].failed_ns == near(first_ns + second_failed_ns)
+
+
+@pytest.mark.parametrize(("gap_ms", "is_refused"), [(130, False), (160, True)])
+def test_plan_refuses_a_reading_whose_parts_lie_too_far_apart(gap_ms: int, is_refused: bool):
+    """Two reads of 31.2 and 19.7 ms, the silence before and the gap between."""
+    tables = make_tables(n_chargers=0)
+    raw = copy.deepcopy(tables.maps["reference-meter"])
+    raw["timing"]["gap_ms"] = gap_ms
+    raw["blocks"] = {
+        "first": {"read": 4, "address": 0, "count": 12, "confidence": "H"},
+        "second": {"read": 4, "address": 18, "count": 2, "confidence": "H"},
+    }
+    for phase in (1, 2, 3):
+        del raw["registers"][f"power_{phase}_W"]
+    maps = {"reference-meter": parse_map(raw, "two blocks")}
+    if not is_refused:
+        assert make_plan(tables, maps).margin_ns > 0
+        return
+    with pytest.raises(CheckRefused) as refused:
+        make_plan(tables, maps)
+    assert refused.value.lines == (
+        "bus.bus: meter grid: its 2 reads take 212.9 ms, more than 200 ms: their values would not"
+        " belong together",
+    )
+
+
+def test_plan_counts_blocks_that_touch_as_one_read():
+    tables = make_tables(n_chargers=0)
+    raw = copy.deepcopy(tables.maps["reference-meter"])
+    raw["blocks"] = {
         "first": {"read": 4, "address": 0, "count": 10, "confidence": "H"},
         "second": {"read": 4, "address": 10, "count": 10, "confidence": "H"},
     }
     (bus,) = make_plan(tables, {"reference-meter": parse_map(raw, "two blocks")}).buses
-    first_ns = SILENT_ns + 33 * CHAR_ns + 10 * NS_PER_MS
-    second_failed_ns = 60 * NS_PER_MS + 33 * CHAR_ns + 80 * NS_PER_MS
-    assert bus.meter_slots[0].failed_ns == near(first_ns + second_failed_ns)
+    assert bus.meter_slots[0].worst_ns == near(SILENT_ns + 53 * CHAR_ns + 10 * NS_PER_MS)
 
 
 def test_plan_counts_the_kick_after_a_setpoint():

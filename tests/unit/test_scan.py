@@ -330,10 +330,10 @@ def test_scan_told_to_stop_finishes_its_pass_and_brings_everyone_down(
     before = rig.snapshot()["scan"]["scans"]
     inner = rig.field.look
 
-    def look() -> None:
+    def look(is_hurried: bool) -> None:
         rig.scan.must_stop = True
         rig.tap.dead.add(12)
-        inner()
+        inner(is_hurried)
 
     rig.field.look = look  # type: ignore[method-assign]
     drive(rig.scan)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Tests of modules that have none of their name.
 TESTS_OF = {
-    "configure": ("bounds", "core_calls", "share_cases"),
+    "configure": ("configure", "bounds", "core_calls"),
     "index": ("share_cases", "settled"),
     "share": ("share_cases", "settled"),
     "crumbs": ("share_cases", "settled"),
@@ -30,21 +30,20 @@ class Recorded:
 
 
 def in_order(names: Collection[str], module: str, recorded: Mapping[str, Recorded]) -> list[str]:
-    """The tests of the module, cheap ones first; then by turns those that are about little else,
-    and those that are about much for the time that they take."""
+    """By turns: the tests of the module, cheap ones first; those that are about little else; and
+    those that are about much for the time that they take."""
     stem = Path(module).stem.strip("_")
     files = tuple(f"/test_{name}" for name in TESTS_OF.get(stem, (stem,)))
-    own = {name for name in names if any(file in name for file in files)}
+    own = [name for name in names if any(file in name for file in files)]
+    own.sort(key=lambda name: (recorded[name].cpu_s, name))
 
     def marks_per_s(name: str) -> float:
         return len(recorded[name].marks) / (recorded[name].cpu_s + LEAST_COST_s)
 
-    others = sorted(set(names) - own)
-    few = sorted(others, key=lambda name: len(recorded[name].marks))
-    many = sorted(others, key=marks_per_s, reverse=True)
-    by_turns = itertools.chain.from_iterable(zip(few, many, strict=True))
-    first = sorted(own, key=lambda name: (recorded[name].cpu_s, name))
-    return list(dict.fromkeys([*first, *by_turns]))
+    few = sorted(sorted(names), key=lambda name: len(recorded[name].marks))
+    many = sorted(sorted(names), key=marks_per_s, reverse=True)
+    by_turns = itertools.chain.from_iterable(itertools.zip_longest(own, few, many))
+    return list(dict.fromkeys(name for name in by_turns if name is not None))
 
 
 def within_budget(

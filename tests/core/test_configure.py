@@ -63,7 +63,7 @@ def test_sum_of_all_chargers_to_the_mA(max_mA: int) -> None:
     if max_mA == BELOW_mA - 3435 * MOST_mA:
         Core(tables)
     else:
-        with pytest.raises(CoreFault, match="^max_mA of all chargers"):
+        with pytest.raises(CoreFault, match=r"^max_mA of all chargers"):
             Core(tables)
 
 

@@ -8,8 +8,9 @@ import os
 import platform
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from bench import bus, busload, core
+from bench import baseline, bus, busload, core, memory, scan
 
 CORE_SITES = (54, 200, 1000, 10_000)
 
@@ -21,6 +22,8 @@ def main() -> None:
     groups = parser.add_subparsers(required=True, metavar="GROUP")
     add_core(groups)
     add_bus(groups)
+    add_scan(groups)
+    add_memory(groups)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -36,7 +39,7 @@ def add_core(groups) -> None:
         epilog="JSON: {share_us, step_us, confirm_us: {CHARGERS: {median, p99, n}}, "
         "peers: {CHARGERS: {NAME: {median_us, ratio, jain, total_A}}}, machine}",
     )
-    group.add_argument("--json", action="store_true", help="print one object, for a machine")
+    add_output(group, "core")
     group.add_argument(
         "--chargers", type=int, nargs="+", default=CORE_SITES, metavar="N", help="sites to time"
     )
@@ -52,8 +55,7 @@ def run_core(arguments: argparse.Namespace) -> None:
         results[n_chargers] = core.measure(n_chargers, arguments.scans)
         if not arguments.json:
             print("", *core.lines(n_chargers, results[n_chargers]), sep="\n", flush=True)
-    if arguments.json:
-        print(json.dumps({**core.as_json(results), "machine": machine()}, indent=2))
+    finish(arguments, core.as_json(results))
 
 
 def add_bus(groups) -> None:
@@ -67,7 +69,7 @@ def add_bus(groups) -> None:
         epilog="JSON: {efficiency, six_boxes, plan, reaction, dead_device, dead_bus} or {load}, "
         "machine.",
     )
-    group.add_argument("--json", action="store_true", help="print one object, for a machine")
+    add_output(group, "bus")
     group.add_argument("--trials", type=int, default=1_000, help="reactions to time (1000)")
     group.add_argument("--faults", type=int, default=3_600, help="seconds of faults (3600)")
     group.add_argument("--load", action="store_true", help="measure a site in real time")
@@ -84,14 +86,8 @@ def run_bus(arguments: argparse.Namespace) -> None:
             found = {"load": load_of(directory, arguments)}
         else:
             found = bus.measure(directory, arguments.trials, arguments.faults)
-    if arguments.json:
-        print(json.dumps({**found, "machine": machine()}, indent=2))
-        return
-    print(machine())
-    for group, figures in found.items():
-        print("", group, sep="\n")
-        for words, value in figures.items():
-            print(f"  {words}: {json.dumps(value)}")
+    show(arguments, found)
+    finish(arguments, found)
 
 
 def load_of(directory: Path, arguments: argparse.Namespace) -> dict[str, object]:
@@ -104,6 +100,82 @@ def load_of(directory: Path, arguments: argparse.Namespace) -> dict[str, object]
         period_ms=1_000,
     )
     return load._asdict()
+
+
+def add_scan(groups) -> None:
+    group = groups.add_parser(
+        "scan",
+        help="wake-ups and scans of the real loop, beside cyclictest",
+        description="`loadctl timing`: without a bus, calm and under load, beside cyclictest; and "
+        "on the simulated garage. As root, or it says what it could not have.",
+        epilog="JSON: {calm, busy, garage: {wake_us, scan_ms, reaction_ms, scans, missed, "
+        "gc_runs, cyclictest}, machine}",
+    )
+    add_output(group, "scan")
+    group.add_argument("--seconds", type=int, default=60, help="of each measurement (60)")
+    group.set_defaults(run=run_scan)
+
+
+def run_scan(arguments: argparse.Namespace) -> None:
+    found = scan.measure(arguments.seconds)
+    show(arguments, found)
+    finish(arguments, found)
+
+
+def add_memory(groups) -> None:
+    group = groups.add_parser(
+        "memory",
+        help="memory and processor time of a running site",
+        description="`loadctl run` in real time on simulated buses: one of 16 chargers, and eight "
+        "of 24 each; PSS and processor time of guard and scan.",
+        epilog="JSON: {SITE: {pss_MiB, cpu_percent, missed, ..., target}, machine}",
+    )
+    add_output(group, "memory")
+    group.add_argument("--seconds", type=int, default=60, help="of each site (60)")
+    group.set_defaults(run=run_memory)
+
+
+def run_memory(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="loadctl-bench-") as name:
+        found = memory.measure(Path(name), arguments.seconds)
+    show(arguments, found)
+    finish(arguments, found)
+
+
+def add_output(group: argparse.ArgumentParser, name: str) -> None:
+    group.add_argument("--json", action="store_true", help="print one object, for a machine")
+    group.add_argument(
+        "--compare", action="store_true", help=f"print ratios to {baseline.FILE.name} as well"
+    )
+    group.add_argument(
+        "--save", action="store_true", help=f"put the result into {baseline.FILE.name}"
+    )
+    group.set_defaults(group=name)
+
+
+def show(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Text for a person."""
+    if arguments.json:
+        return
+    print(machine())
+    for part, values in found.items():
+        print("", part, sep="\n")
+        for words, value in values.items():
+            print(f"  {words}: {json.dumps(value)}")
+
+
+def finish(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
+    """What every group does with its result."""
+    result = {**found, "machine": machine()}
+    rows = baseline.compare(baseline.load().get(arguments.group, {}), result)
+    if arguments.json:
+        ratios = {row.figure: row.ratio for row in rows if row.ratio is not None}
+        shown = {**result, "ratios": ratios} if arguments.compare else result
+        print(json.dumps(shown, indent=2))
+    elif arguments.compare:
+        print("", *baseline.lines(arguments.group, result), sep="\n")
+    if arguments.save:
+        baseline.save(arguments.group, result)
 
 
 def machine() -> str:

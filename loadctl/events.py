@@ -10,6 +10,8 @@ from enum import IntEnum
 
 from loadctl.units import PHASE_NAMES, A_from_mA, kW_from_W
 
+US_PER_MS = 1_000
+
 
 class Event(IntEnum):
     """The comment says what `who`, `first` and `second` hold; -1 or 0 where it says nothing."""
@@ -20,6 +22,7 @@ class Event(IntEnum):
     OVERRUN = 4  # first: further periods skipped
     SLEPT = 5  # first: seconds that the machine was suspended
     CORE_FAULT = 6  # first: result code
+    SLOWEST = 7  # first: which span, in the order of the image's SPANS; second: us
     CHARGER_SILENT = 10  # who: charger, first: code
     CHARGER_BACK = 11  # who: charger
     ARMED = 12  # who: charger
@@ -39,6 +42,10 @@ class Event(IntEnum):
     EXTERNAL_EXPIRED = 43  # who: circuit, likewise
     FUSE_WARM = 50  # who: circuit, first: phase
     FUSE_COOLED = 51  # who: circuit, first: phase
+
+
+# In the order of the image's SPANS.
+_SPAN_WORDS = ("the wake-up", "read", "step", "take", "look", "confirm", "give", "a whole scan")
 
 
 class Sign(IntEnum):
@@ -62,6 +69,7 @@ _WORDS = {
     Event.OVERRUN: "overrun, {first} further periods skipped",
     Event.SLEPT: "the machine slept {first} s",
     Event.CORE_FAULT: "the core answered {first}",
+    Event.SLOWEST: "{span} took {length}, longer than ever",
     Event.CHARGER_SILENT: "{who} does not answer",
     Event.CHARGER_BACK: "{who} answers again",
     Event.ARMED: "{who} armed",
@@ -97,9 +105,15 @@ def event_text(kind: int, who: str, first: int, second: int, modes: tuple[str, .
         before=before,
         after=after,
         sign=sign,
+        span=_SPAN_WORDS[first] if kind == Event.SLOWEST else "",
+        length=_length_words(second),
         phase=phase,
         limit=_limit_words(first, second),
     )
+
+
+def _length_words(length_us: int) -> str:
+    return f"{length_us} us" if length_us < US_PER_MS else f"{length_us / US_PER_MS:.1f} ms"
 
 
 def _limit_words(least_mA: int, power_W: int) -> str:

@@ -12,6 +12,7 @@ import gc
 import os
 import resource
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,6 +28,18 @@ SETTINGS = (
     "CPU latency request",
     "no garbage collection",
     "switch interval",
+    "timer slack",
+)
+
+# What a refusal costs, and what lets a process that is not root have it; in the order of SETTINGS.
+REMEDIES = (
+    "any busy process then makes it late; in the unit: LimitRTPRIO=99, or CAP_SYS_NICE",
+    "there is no such CPU, or it is not among those that this process may use",
+    "a page fault then makes it late; in the unit: LimitMEMLOCK=infinity, or CAP_IPC_LOCK",
+    "about doubles the wake-up latency; write access to /dev/cpu_dma_latency",
+    "",
+    "",
+    "",
 )
 
 FIFO_PRIORITY = 40  # above ordinary processes, below the guard and the kernel's interrupt threads
@@ -37,6 +50,9 @@ DMA_LATENCY_PATH = "/dev/cpu_dma_latency"
 PROC_STATUS_PATH = "/proc/self/status"
 MCL_CURRENT, MCL_FUTURE = 1, 2
 CAP_IPC_LOCK = 14
+PR_SET_TIMERSLACK = 29
+# The kernel may wake an ordinary process 50 us late to save power; SCHED_FIFO has none of that.
+TIMER_SLACK_ns = 1
 # Locking future pages under a small limit makes a later allocation fail, in the middle of a scan.
 MEMLOCK_ENOUGH_BYTES = 256 * 1024 * 1024
 
@@ -65,6 +81,7 @@ class RealTime:
             _tried(True, self._hold_latency),
             _tried(True, stop_collector),
             _tried(True, lambda: sys.setswitchinterval(SWITCH_INTERVAL_s)),
+            _tried(True, tighten_timers),
         ]
 
     def _hold_latency(self) -> None:
@@ -122,6 +139,27 @@ def may_lock_memory() -> bool:
     return soft_bytes == resource.RLIM_INFINITY
 
 
+def tighten_timers() -> None:
+    """Of this thread and of those that it starts."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_TIMERSLACK, ctypes.c_ulong(TIMER_SLACK_ns), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def could_have(fifo_priority: int, cpu: int | None) -> list[Applied]:
+    """What a process of this user gets on this machine: tried in one of its own, which then ends.
+
+    Whatever starts the site, such as a systemd unit, may have other rights.
+    """
+    command = [sys.executable, "-P", "-m", "loadctl.realtime", str(fifo_priority)]
+    command += [] if cpu is None else [str(cpu)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    found = [line.split() for line in done.stdout.splitlines()]
+    if done.returncode != 0 or len(found) != len(SETTINGS):
+        return [Applied(REFUSED, errno.ECHILD)] * len(SETTINGS)
+    return [Applied(int(state), int(error)) for state, error in found]
+
+
 def stop_collector() -> None:
     """Nothing in the loop makes cycles; what exists now is never looked at again."""
     gc.collect()
@@ -134,3 +172,14 @@ def words(what_i: int, state: int, error: int) -> str:
     if state == REFUSED:
         return f"{SETTINGS[what_i]}: refused, {os.strerror(error)}"
     return f"{SETTINGS[what_i]}: {'applied' if state == APPLIED else 'not asked for'}"
+
+
+def remedy(what_i: int, state: int) -> str:
+    """What to do about a refusal; empty where there was none, or nothing is known."""
+    return REMEDIES[what_i] if state == REFUSED else ""
+
+
+if __name__ == "__main__":
+    asked = [int(word) for word in sys.argv[1:]]
+    for one in RealTime().apply(asked[0], asked[1] if len(asked) > 1 else None):
+        sys.stdout.write(f"{one.state} {one.error}\n")

@@ -91,6 +91,14 @@ def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
 
     What an earlier run left behind is removed: a status must not take it for this one.
     """
+    site_dir, fd = hold(runtime_dir, site_name)
+    for name in (TABLES, IMAGE, LINK, CONTROL):
+        (site_dir.path / name).unlink(missing_ok=True)
+    return site_dir, fd
+
+
+def hold(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
+    """Take the lock of a site and touch nothing else there."""
     site_dir = SiteDir(runtime_dir / slug(site_name))
     try:
         site_dir.path.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -106,8 +114,6 @@ def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
         raise UsageError(
             f"site {site_name!r} runs already (lock {site_dir.path / LOCK}); stop it first"
         ) from None
-    for name in (TABLES, IMAGE, LINK, CONTROL):
-        (site_dir.path / name).unlink(missing_ok=True)
     return site_dir, fd
 
 

@@ -17,8 +17,10 @@ from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import SPANS, Writer
 from loadctl.modes import START, STOP, Modes, Reason
 from loadctl.pacer import Pacer
-from loadctl.units import NS_PER_S
+from loadctl.units import NS_PER_S, NS_PER_US
+from loadctl.worst import Worst
 
+EVENT_MAX = 2**31 - 1  # what a number of an event holds; a process may stand still for hours
 WAKE, READ, STEP, TAKE, LOOK, CONFIRM, GIVE, WHOLE = range(len(SPANS))
 
 
@@ -64,6 +66,7 @@ class Scan:
         self.commands = commands
         self.gone_words = ""  # why the guard is not there any more
         self.plan = field.plan
+        self.worst = Worst(self.plan.period_ns)
         self.scans = self.missed = self.skipped = 0
         self.is_late = False  # this scan began a period late or later
         self.was_overrun = False  # the one before did, or was not complete in time
@@ -105,7 +108,7 @@ class Scan:
         late = self.pacer.woke(woke_at_ns)
         self._count(late.n_missed, late.n_skipped, woke_at_ns)
         self.is_late = late.n_missed > 0
-        self.image.span(WAKE, max(0, woke_at_ns - grid_at_ns))
+        self._span(WAKE, max(0, woke_at_ns - grid_at_ns), woke_at_ns)
         self.mark_ns = woke_at_ns
         self.gone_words = self.guarded.gone(woke_at_ns)
         if self.gone_words:
@@ -151,7 +154,7 @@ class Scan:
     def _keep(self, now_ns: int) -> None:
         """Count the pass, choose the mode of the next, publish, and beat if it was in time."""
         ended_at_ns = self.clock.now_ns()
-        self.image.span(WHOLE, ended_at_ns - now_ns)
+        self._span(WHOLE, ended_at_ns - now_ns, ended_at_ns)
         pace = self.pacer.completed(ended_at_ns)
         self._count(pace.n_missed, pace.n_skipped, ended_at_ns)
         self.scans += 1
@@ -197,8 +200,14 @@ class Scan:
 
     def _timed(self, what: int) -> None:
         now_ns = self.clock.now_ns()
-        self.image.span(what, now_ns - self.mark_ns)
+        self._span(what, now_ns - self.mark_ns, now_ns)
         self.mark_ns = now_ns
+
+    def _span(self, what: int, span_ns: int, at_ns: int) -> None:
+        self.image.span(what, span_ns)
+        if self.worst.is_new(what, span_ns, self.scans):
+            span_us = min(span_ns // NS_PER_US, EVENT_MAX)
+            self.image.event(Event.SLOWEST, -1, what, span_us, at_ns)
 
 
 if __name__ == "__main__":

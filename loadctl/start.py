@@ -37,6 +37,7 @@ from loadctl.pacer import Pacer
 from loadctl.plan import make_plan
 from loadctl.scan import Scan
 from loadctl.tables import Tables
+from loadctl.talk import FieldWire
 from loadctl.units import NS_PER_MS
 
 FIRST_WAKE_ns = 20 * NS_PER_MS
@@ -206,17 +207,18 @@ def open_buses(
 
 def build(
     tables: Tables,
-    buses: Sequence[Bus],
+    buses: Sequence[FieldWire],
     site_dir: runtime.SiteDir,
     fifo_priority: int,
     cpu: int | None,
     guarded: GuardSide,
+    image_type: type[Writer] = Writer,
 ) -> Scan:
     """Everything that is ever allocated is allocated here."""
     maps = {name: parse_map(raw, name) for name, raw in tables.maps.items()}
     plan = make_plan(tables, maps)
     core = Core(tables)
-    image = Writer(
+    image = image_type(
         site_dir.image,
         len(tables.buses),
         len(tables.circuits),

@@ -26,7 +26,15 @@ from loadctl.realtime import NOT_ASKED, SETTINGS, words
 from loadctl.reasons import binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, CircuitRow, Tables
-from loadctl.units import NS_PER_US, PHASE_NAMES, A_from_mA, A_list_from_mA, ms_from_ns, s_from_ns
+from loadctl.units import (
+    NS_PER_MS,
+    NS_PER_US,
+    PHASE_NAMES,
+    A_from_mA,
+    A_list_from_mA,
+    ms_from_ns,
+    s_from_ns,
+)
 
 STALE_PERIODS = 3
 EVENTS_SHOWN = 10
@@ -226,16 +234,23 @@ def _scan(scan: Row) -> Row:
         "worst_scan_ms": round(ms_from_ns(spans["whole"]["worst_ns"]), 3),
         "gate_drops": scan["gate_drops"],
         "slow_replies": scan["slow_replies"],
-        "wake_us": {
-            "p50": percentile_ns(spans["wake"], 500) / NS_PER_US,
-            "p99": percentile_ns(spans["wake"], 990) / NS_PER_US,
-            "max": spans["wake"]["worst_ns"] / NS_PER_US,
-        },
+        "wake_us": _percentiles(spans["wake"], NS_PER_US),
+        "spans_ms": {name: _percentiles(span, NS_PER_MS) for name, span in spans.items()},
         "worst_ms": {
             name: round(ms_from_ns(span["worst_ns"]), 3)
             for name, span in spans.items()
             if name != "wake"
         },
+    }
+
+
+def _percentiles(span: Row, unit_ns: int) -> Row:
+    """Since the scan started; rounded up to the bins of its histogram, an eighth of an octave."""
+    return {
+        "p50": percentile_ns(span, 500) / unit_ns,
+        "p99": percentile_ns(span, 990) / unit_ns,
+        "p999": percentile_ns(span, 999) / unit_ns,
+        "max": span["worst_ns"] / unit_ns,
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from hw.devices import FED_BY_ANY, FED_BY_READS, FED_BY_WRITES, DeviceMap
-from loadctl import cost
+from loadctl import cost, realtime
 from loadctl.bound import BusBound, is_shared, takeover_bounds
 from loadctl.cli.params import json_option, maps_option, site_argument
 from loadctl.errors import CheckRefused
@@ -43,6 +43,7 @@ class Report:
     plan: Plan | None  # None: it does not fit
     cost: cost.Cost | None  # None: it does not fit, or nothing could be measured here
     bounds: tuple[BusBound, ...]  # how long a takeover may take, by bus
+    real_time: tuple[realtime.Applied, ...]  # what a process of this user gets, on this machine
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -80,6 +81,7 @@ def make_report(site: Site) -> Report:
         plan=plan,
         cost=spent,
         bounds=takeover_bounds(site.tables, site.maps),
+        real_time=tuple(realtime.could_have(realtime.FIFO_PRIORITY, None)),
         refusals=(*proof.refusals, *plan_refusals),
         warnings=(
             *site.warnings,
@@ -139,6 +141,8 @@ def lines(report: Report, columns: int | None) -> list[str]:
         "When the scan dies: from its last heartbeat until every charger was told its failsafe",
     ]
     result += indented(guard_lines(report))
+    result += ["", "Real time, as a process of this user gets it on this machine"]
+    result += indented(real_time_lines(report))
     if report.warnings:
         result += ["", "Warnings", *wrapped(report.warnings, columns)]
     return [*result, "", verdict(report)]
@@ -252,6 +256,17 @@ def guard_lines(report: Report) -> list[str]:
     ]
 
 
+def real_time_lines(report: Report) -> list[str]:
+    """One line for each setting; a refusal with what it costs and what would help."""
+    result = []
+    for what_i, (state, error) in enumerate(report.real_time):
+        if state != realtime.NOT_ASKED:
+            remedy = realtime.remedy(what_i, state)
+            words = realtime.words(what_i, state, error)
+            result.append(f"{words}: {remedy}" if remedy else words)
+    return result
+
+
 def indented(text_lines: list[str] | tuple[str, ...]) -> list[str]:
     return [f"  {line}".rstrip() for line in text_lines]
 
@@ -310,6 +325,11 @@ def as_dict(report: Report) -> dict[str, Any]:
         "plan": None if report.plan is None else plan_dict(report.plan, report.site),
         "cpu": None if report.cost is None else cost_dict(report.cost),
         "guard": guard_dict(report),
+        "real_time": {
+            realtime.SETTINGS[what_i]: state == realtime.APPLIED
+            for what_i, (state, _) in enumerate(report.real_time)
+            if state != realtime.NOT_ASKED
+        },
         "refusals": list(report.refusals),
         "warnings": list(report.warnings),
     }

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": ("loadctl.cli.run:run", "Run a site in the foreground."),
     "sim": ("loadctl.cli.sim:sim", "Run only the simulated devices of a site."),
     "status": ("loadctl.cli.show:status", "Show one snapshot of a running site."),
+    "timing": ("loadctl.cli.timing:timing", "Measure the timing of the scan on this machine."),
     "top": ("loadctl.cli.top:top", "Watch a running site."),
     "whatif": ("loadctl.cli.whatif:whatif", "Say what given inputs would settle at, and why."),
 }

@@ -245,3 +245,18 @@ def _rest_of_chargers(left: Sequence[Row]) -> Text:
 
 def event_line(event: Row) -> Text:
     return Text(f"{event['age_s']:8.1f} s ago  {event['text']}", "dim")
+
+
+# timing
+
+
+def spans(status: Status, width: int, glyphs: Glyphs) -> list[Text]:
+    """How long each part of a scan took since the scan was started, the wake-up first."""
+    names = ("p50", "p99", "p999", "max")
+    headings = ("p50", "p99", "p99.9", "worst")
+    columns = [Column("time of, ms"), *(Column(heading, is_right=True) for heading in headings)]
+    cells: list[list[Cell]] = [
+        [Text(name), *(Text(f"{span[key]:.3f}") for key in names)]
+        for name, span in status["scan"]["spans_ms"].items()
+    ]
+    return table(columns, cells, width, glyphs)

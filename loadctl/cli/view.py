@@ -62,6 +62,7 @@ def details(status: Status, width: int, glyphs: Glyphs | None = None) -> list[Te
     glyphs = glyphs or Glyphs()
     body = _stack(_blocks(status, width, glyphs, []), UNLIMITED_LINES)
     top = [headline(status, width, glyphs), *alarm_lines(status), *limit_lines(status)]
+    body += [Text(), *rows.spans(status, width, glyphs)]
     return [cut(line, width, glyphs) for line in (*top, *body)]
 
 

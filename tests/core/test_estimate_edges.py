@@ -161,6 +161,12 @@ PART_ns = 10 * NS_PER_S // 7 + 1
         (PART_ns, 3, 5, 4, 6),
         (PART_ns, 6, 7, 7, 8),
         (PART_ns, 7, 8, 0, 8),
+        (PART_ns - 1, 0, 1, 0, 1),
+        (PART_ns, 0, 1, 1, 2),
+        # A part begins where the one before it ended.
+        (PART_ns + 5, 3, 5, 4, 6),
+        (PART_ns + 5, 0, 1, 1, 2),
+        (3 * PART_ns + 7, 3, 5, 4, 6),
         (0, 5, 0, 0, 1),  # nothing is held yet
         (90 * NS_PER_S, 5, 0, 0, 1),
     ],
@@ -174,7 +180,8 @@ def test_parts_of_the_peak_hold(
     row = after(held, source=METER, peak_mA=old_mA, **state)
     assert (row.peak_i, row.n_peaks) == (expected_i, expected_n)
     is_new = expected_i != peak_i
-    assert row.peak_at_ns == (NOW_ns if is_new else NOW_ns - age_ns)
+    since_ns = age_ns % PART_ns if n_peaks else 0
+    assert row.peak_at_ns == NOW_ns - (since_ns if is_new else age_ns)
     expected_mA = list(old_mA)
     if is_new:
         expected_mA[3 * expected_i : 3 * expected_i + 3] = [LOAD_mA] * 3

@@ -96,6 +96,28 @@ def test_phase_above_its_limit_is_cut_and_waits_alone(p: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("peak_hold_ns", "raise_delay_ns", "waits_ns"),
+    [
+        # Eight parts of a peak hold that seven of them last for.
+        (7000, 0, 8 * 1001),
+        (7000, 8009, 8009),
+        (10 * NS_PER_S, 15 * NS_PER_S, 15 * NS_PER_S),
+        (14 * NS_PER_S, 15 * NS_PER_S, 16 * NS_PER_S + 8),
+    ],
+)
+def test_after_a_cut_raises_wait_until_no_peak_of_before_is_held(
+    peak_hold_ns: int, raise_delay_ns: int, waits_ns: int
+) -> None:
+    main = circuit("main", 50_000, is_dynamic=True, meter=0, background_mA=50_000)
+    times_ns = {"peak_hold_ns": peak_hold_ns, "raise_delay_ns": raise_delay_ns}
+    held = Still(site([main], [charger("a", **FINE)], [meter("m")], **times_ns))
+    held.set(0, 10_000)
+    held.read(0, 51_000)
+    held.step()
+    assert list(held.circuits[0].raise_after_ns) == [NOW_ns + waits_ns] * 3
+
+
+@pytest.mark.parametrize(
     ("loads_mA", "share_mA", "is_above"),
     [
         # 20.7 kW are 90 A over the phases; 12 A of them are drawn.

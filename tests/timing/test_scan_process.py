@@ -126,6 +126,7 @@ def test_scan_process_reports_each_real_time_setting_and_runs_without_the_collec
         "CPU latency request",
         "no garbage collection",
         "switch interval",
+        "timer slack",
     }
     assert states["no garbage collection"] is True
     status = Path(f"/proc/{found['scan']['pid']}/status").read_text()

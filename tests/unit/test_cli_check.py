@@ -1,5 +1,6 @@
 """`loadctl check`: what it prints, and the exit code that goes with it."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from loadctl import realtime
 from loadctl.cli.check import wrapped
 from loadctl.cli.main import cli
 from loadctl.errors import CheckRefused, ConfigError
+from loadctl.realtime import APPLIED, NOT_ASKED, REFUSED, Applied
 from tests.support.site_files import GARAGE, changed, in_table, write_map, write_site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -277,3 +280,27 @@ def test_check_two_outlets_on_one_address_share_a_watchdog(tmp_path: Path) -> No
         f"bay2  falls to 10 A, 30 s {feeds}; one watchdog with bay1 at the same address: what feeds"
         " one feeds all",
     ]
+
+
+def test_check_says_which_real_time_settings_this_machine_gives_and_what_would_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Applied(REFUSED, errno.EPERM), Applied(NOT_ASKED, 0), *[Applied(APPLIED, 0)] * 5]
+    monkeypatch.setattr(realtime, "could_have", lambda *_: found)
+    path = write_site(tmp_path, WITH_PORT)
+    lines = CliRunner().invoke(cli, ["check", str(path)]).output.splitlines()
+    at = lines.index("Real time, as a process of this user gets it on this machine")
+    assert lines[at + 1] == (
+        "  SCHED_FIFO: refused, Operation not permitted: any busy process then makes it late;"
+        " in the unit: LimitRTPRIO=99, or CAP_SYS_NICE"
+    )
+    assert lines[at + 2] == "  memory lock: applied"
+    answer = json.loads(CliRunner().invoke(cli, ["check", str(path), "--json"]).output)
+    assert answer["real_time"] == {
+        "SCHED_FIFO": False,
+        "memory lock": True,
+        "CPU latency request": True,
+        "no garbage collection": True,
+        "switch interval": True,
+        "timer slack": True,
+    }

@@ -138,3 +138,7 @@ def loaded_by(modules: str) -> set[str]:
 def test_the_running_scan_process_loads_nothing_heavy() -> None:
     """The whole tree of what `loadctl.scan` pulls in, in a fresh interpreter."""
     assert HEAVY & loaded_by("loadctl.scan") == set()
+
+
+def test_the_loop_that_is_measured_loads_nothing_heavy_either() -> None:
+    assert HEAVY & loaded_by("loadctl.timing.loop") == set()

@@ -1,6 +1,7 @@
 """Real-time settings: applied where allowed, always reported, in a process of their own."""
 
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ found = RealTime().apply(int(sys.argv[1]), 0 if sys.argv[2] == "pinned" else Non
 print(json.dumps({
     "applied": [list(one) for one in found],
     "gc": gc.isenabled(), "interval": sys.getswitchinterval(), "frozen": gc.get_freeze_count(),
+    "slack": int(open("/proc/self/timerslack_ns").read()),
     "policy": os.sched_getscheduler(0), "cpus": len(os.sched_getaffinity(0)),
 }))
 """
@@ -49,6 +51,8 @@ def test_realtime_applies_what_needs_no_rights_and_reports_every_setting() -> No
     assert states["CPU affinity"] == [NOT_ASKED, 0]
     assert states["no garbage collection"] == [APPLIED, 0]
     assert states["switch interval"] == [APPLIED, 0]
+    assert states["timer slack"] == [APPLIED, 0]
+    assert found["slack"] == 1
     assert found["gc"] is False
     assert found["interval"] == pytest.approx(0.0001)
     assert found["frozen"] > 1_000
@@ -78,8 +82,9 @@ def test_realtime_refused_setting_is_reported_and_stops_nothing(
     monkeypatch.setattr(realtime, "stop_collector", lambda: None)
     monkeypatch.setattr(realtime, "DMA_LATENCY_PATH", "/nonexistent/latency")
     monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
+    monkeypatch.setattr(realtime, "tighten_timers", lambda: None)
     found = RealTime().apply(40, 0)
-    assert [one.state for one in found] == [REFUSED] * 4 + [APPLIED] * 2
+    assert [one.state for one in found] == [REFUSED] * 4 + [APPLIED] * 3
     assert [one.error for one in found[:4]] == [errno.EPERM] * 3 + [errno.ENOENT]
     assert realtime.words(0, *found[0]) == "SCHED_FIFO: refused, Operation not permitted"
     assert realtime.words(4, *found[4]) == "no garbage collection: applied"
@@ -140,3 +145,24 @@ def test_realtime_memory_is_locked_only_where_the_limit_lets_it_grow(
     monkeypatch.setattr(realtime.resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(realtime.resource, "setrlimit", lambda *_: None)
     assert realtime.may_lock_memory() is may
+
+
+def test_realtime_what_this_user_could_have_is_tried_in_another_process() -> None:
+    before = (os.sched_getscheduler(0), sys.getswitchinterval(), gc.isenabled())
+    found = realtime.could_have(10, 0)
+    assert len(found) == len(SETTINGS)
+    assert found[SETTINGS.index("no garbage collection")] == (APPLIED, 0)
+    assert found[SETTINGS.index("SCHED_FIFO")] in ((APPLIED, 0), (REFUSED, errno.EPERM))
+    assert (os.sched_getscheduler(0), sys.getswitchinterval(), gc.isenabled()) == before
+
+
+def test_realtime_cpu_that_is_not_there_is_refused_with_its_reason() -> None:
+    found = realtime.could_have(0, 4_000)
+    assert found[SETTINGS.index("SCHED_FIFO")] == (NOT_ASKED, 0)
+    assert found[SETTINGS.index("CPU affinity")] == (REFUSED, errno.EINVAL)
+
+
+def test_realtime_every_refusal_that_can_be_mended_says_how() -> None:
+    assert len(realtime.REMEDIES) == len(SETTINGS)
+    assert "LimitRTPRIO=99" in realtime.remedy(0, REFUSED)
+    assert [realtime.remedy(i, APPLIED) for i in range(len(SETTINGS))] == [""] * len(SETTINGS)

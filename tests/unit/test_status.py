@@ -17,12 +17,14 @@ from hw.sim.scenario import Load, Scenario
 from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli.main import cli
+from loadctl.cli.view import details
 from loadctl.errors import NotRunning
 from loadctl.events import Event
 from loadctl.guard.words import CAUSE_WORDS, Cause, Happening, State
+from loadctl.image import SPANS
 from loadctl.link import Link
 from loadctl.status import StatusReader, status_of, summary
-from tests.support import sim_sites
+from tests.support import screens, sim_sites
 from tests.support.scan_rig import MS_ns, S_ns, START_ns, VirtualRig
 
 GUARD_KEYS = {
@@ -340,6 +342,32 @@ def test_summary_says_is_it_safe_what_binds_and_is_it_punctual(tmp_path: Path) -
     assert lines[0] == f"safe: main L3 carries at most {most_A:g} A of 32 A"
     assert lines[1].startswith(("nothing binds", "binds: main L"))
     assert lines[2].startswith("timing: 80 scans of 500 ms, 0 missed, worst ")
+
+
+def test_status_shows_percentiles_of_every_span_since_the_scan_was_started(tmp_path: Path) -> None:
+    rig = rig_at(tmp_path, 60 * S_ns)
+    spans = status_at(rig)["scan"]["spans_ms"]
+    assert list(spans) == list(SPANS)
+    assert {tuple(span) for span in spans.values()} == {("p50", "p99", "p999", "max")}
+    rig.clock.stalls[rig.pacer.grid_at_ns] = 60_000_000
+    rig.run_for(S_ns)
+    found = status_at(rig)["scan"]
+    assert spans["wake"] == {"p50": 0.0, "p99": 0.0, "p999": 0.0, "max": 0.0}
+    # One of 122 wake-ups is within the last hundredth and beyond the last thousandth.
+    usual_ms = 0.001024  # the end of the first bin
+    wake = {"p50": usual_ms, "p99": usual_ms, "p999": 60.0, "max": 60.0}
+    assert found["spans_ms"]["wake"] == wake
+    assert found["wake_us"]["max"] == 60_000
+
+
+def test_status_page_lists_every_span_with_its_percentiles(tmp_path: Path) -> None:
+    status = status_at(rig_at(tmp_path, 4 * S_ns))
+    status["scan"]["spans_ms"]["whole"] = {"p50": 300, "p99": 310.5, "p999": 320, "max": 321.1234}
+    lines = screens.plain(details(status, 100))
+    at = next(i for i, line in enumerate(lines) if line.startswith(" time of, ms"))
+    assert lines[at].split()[-4:] == ["p50", "p99", "p99.9", "worst"]
+    assert [line.split()[0] for line in lines[at + 1 :]] == list(SPANS)
+    assert lines[-1].split() == ["whole", "300.000", "310.500", "320.000", "321.123"]
 
 
 def test_summary_before_anything_is_proven_says_so(tmp_path: Path) -> None:

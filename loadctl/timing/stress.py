@@ -1,0 +1,65 @@
+"""Load on every core while a measurement runs: stress-ng, where it is installed.
+
+Owns the process that it started and ends that one alone. Should this process be killed, stress-ng
+still ends by its own time limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from loadctl.errors import UsageError
+
+PROGRAM = "stress-ng"
+MISSING = f"{PROGRAM} is not installed: measured without stress"
+BEGIN_WITHIN_s = 1.0
+END_WITHIN_s = 10.0
+GRACE_s = 60
+
+
+def found() -> str | None:
+    return shutil.which(PROGRAM)
+
+
+def command(program: str, n_cores: int, span_s: float) -> list[str]:
+    """Arithmetic on every core, one worker that walks through memory, one that switches."""
+    words = [program, "--cpu", str(n_cores), "--vm", "1", "--vm-bytes", "64M", "--switch", "1"]
+    return [*words, "--timeout", f"{int(span_s) + GRACE_s}s", "--quiet"]
+
+
+def words(n_cores: int) -> str:
+    """What a report says of it."""
+    return f"stress-ng on all {n_cores} cores, one memory worker and one that switches beside"
+
+
+@contextlib.contextmanager
+def beside(span_s: float) -> Iterator[str]:
+    """Keep every core busy; gives the words for the report, also when there is no stress-ng."""
+    program = found()
+    if program is None:
+        yield MISSING
+        return
+    n_cores = os.cpu_count() or 1
+    process = subprocess.Popen(
+        command(program, n_cores, span_s),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # ctrl-c is for us, who then end it
+    )
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(BEGIN_WITHIN_s)
+            raise UsageError(f"{PROGRAM}: ended at once with exit code {process.returncode}")
+        yield words(n_cores)
+    finally:
+        process.terminate()
+        try:
+            process.wait(END_WITHIN_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

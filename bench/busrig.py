@@ -26,10 +26,10 @@ from loadctl.image import Writer
 from loadctl.modes import Modes
 from loadctl.pacer import Pacer
 from loadctl.plan import Plan, make_plan
+from loadctl.said import FieldWire
 from loadctl.scan import Scan, ScanClock
 from loadctl.start import KernelClock
 from loadctl.tables import Tables
-from loadctl.talk import FieldWire
 
 START_ns = 1_000 * 1_000_000_000
 

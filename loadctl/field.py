@@ -23,9 +23,10 @@ from loadctl.gate import Gate
 from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import Writer
 from loadctl.plan import Plan
+from loadctl.said import FieldWire, Order, WriteResult
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.tables import Phases, Tables
-from loadctl.talk import AnyStation, BusTalk, FieldWire, Order, WriteResult
+from loadctl.talk import AnyStation, BusTalk
 
 STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
 BRING_DOWN_TRIES = 3

@@ -9,8 +9,10 @@ take   a setpoint for every charger, on all buses | then the probe of one silent
 give   at a fixed point: raises and refreshes
 
 The one more timeout is the scan's: it is spent in the read phase or in the take phase, on any bus.
-The probe may be waited for less long than `timeout_ms` but never less than the device's turnaround.
-The same holds for the last give where the period has no room for its timeout.
+Probes begin when every bus has sent its decreases, so that none waits for the dead of another. A
+probe may be waited for less long than `timeout_ms` but never less than the device's turnaround;
+where the slowest bus has left it less than that, it comes in the next scan. The last give too may
+be waited for less long, where the period has no room for its timeout.
 """
 
 from __future__ import annotations
@@ -77,7 +79,6 @@ class Plan:
     read_free_ns: int  # all that must be read is read, every meter given up: from here on a read
     # that fails is the one more timeout
     read_end_ns: int
-    probe_at_ns: int
     take_end_ns: int
     give_at_ns: int
     give_end_ns: int
@@ -135,15 +136,13 @@ def _lay_out(tables: Tables, buses: Sequence[BusSlots]) -> Plan:
         take_ns + plan.timeout_ns for take_ns, plan in zip(takes_ns, bus_plans, strict=True)
     )
     spent_in_read_ns = read_end_ns + _largest(takes_ns)
-    probe_ns = _largest(_probe_ns(plan) for plan in bus_plans)
-    take_end_ns = max(spent_in_read_ns, spent_in_take_ns) + STEP_ns + probe_ns
+    take_end_ns = max(spent_in_read_ns, spent_in_take_ns) + STEP_ns
     give_at_ns = take_end_ns + CONFIRM_ns
     give_end_ns = give_at_ns + _largest(_give_ns(plan) for plan in bus_plans)
     return Plan(
         period_ns=tables.site.period_ns,
         read_free_ns=_largest(reads_ns),
         read_end_ns=read_end_ns,
-        probe_at_ns=take_end_ns - probe_ns,
         take_end_ns=take_end_ns,
         give_at_ns=give_at_ns,
         give_end_ns=give_end_ns,
@@ -172,8 +171,7 @@ def _bus_plan(period_ns: int, bus: BusSlots) -> BusPlan:
         timeout_ns=_largest(slot.failed_ns - slot.worst_ns for slot in others),
         busy_ns=0,
     )
-    phases_ns = _read_ns(plan) + _take_ns(plan) + _probe_ns(plan) + _give_ns(plan)
-    busy_ns = phases_ns + plan.timeout_ns
+    busy_ns = _read_ns(plan) + _take_ns(plan) + plan.timeout_ns + _give_ns(plan)
     return replace(plan, busy_ns=busy_ns)
 
 
@@ -186,12 +184,9 @@ def _read_ns(plan: BusPlan) -> int:
 
 
 def _take_ns(plan: BusPlan) -> int:
-    """A setpoint for each charger; the wait for gaps is counted here."""
-    return plan.gap_ns + sum(slot.worst_ns for slot in plan.setpoint_slots)
-
-
-def _probe_ns(plan: BusPlan) -> int:
-    return plan.probe_slot.worst_ns if plan.probe_slot else 0
+    """A setpoint for each charger and the probe; the wait for gaps is counted here."""
+    probe_ns = plan.probe_slot.worst_ns if plan.probe_slot else 0
+    return plan.gap_ns + sum(slot.worst_ns for slot in plan.setpoint_slots) + probe_ns
 
 
 def _give_ns(plan: BusPlan) -> int:
@@ -260,7 +255,7 @@ def _slot_that_is_late(plan: Plan, bus: BusPlan) -> str:
         at_ns += slot_ns
         if at_ns > plan.period_ns:
             return what
-    at_ns = plan.probe_at_ns - _take_ns(bus) + bus.gap_ns
+    at_ns = plan.take_end_ns - _take_ns(bus) + bus.gap_ns
     for what, slot_ns in takes:
         at_ns += slot_ns
         if at_ns > plan.period_ns:

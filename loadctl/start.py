@@ -35,9 +35,9 @@ from loadctl.link import Link
 from loadctl.modes import Modes
 from loadctl.pacer import Pacer
 from loadctl.plan import make_plan
+from loadctl.said import FieldWire
 from loadctl.scan import Scan
 from loadctl.tables import Tables
-from loadctl.talk import FieldWire
 from loadctl.units import NS_PER_MS
 
 FIRST_WAKE_ns = 20 * NS_PER_MS

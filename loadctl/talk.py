@@ -12,13 +12,21 @@ their gap, what else is due and surely ends in time goes: heartbeats, then furth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from hw.devices import ChargerValues, DeviceMap, MeterValues, decode_charger, decode_meter
-from hw.wire import Code, Exchange, Line, Reply, Wire, exchange_ns
+from hw.devices import DeviceMap, decode_charger, decode_meter
+from hw.wire import Code, Exchange, Line, Reply, exchange_ns
 from loadctl.events import Event
 from loadctl.guardside import GuardSide
 from loadctl.image import Writer
+from loadctl.said import (
+    AnswerResult,
+    FieldWire,
+    MeterResult,
+    Order,
+    StatusResult,
+    WriteResult,
+)
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.units import NS_PER_US
 
@@ -29,51 +37,6 @@ FAR_ns = 1 << 62
 DONE = object()
 
 AnyStation = MeterStation | ChargerStation
-
-
-class FieldWire(Wire, Protocol):
-    """A wire that is told where scans begin."""
-
-    @property
-    def is_open(self) -> bool: ...
-    def new_scan(self) -> None: ...
-
-
-class MeterResult(NamedTuple):
-    who: int
-    code: Code
-    values: MeterValues | None
-    at_ns: int
-
-
-class StatusResult(NamedTuple):
-    who: int
-    code: Code
-    values: ChargerValues | None
-    at_ns: int
-
-
-class Order(NamedTuple):
-    """One setpoint frame that the gate has let through."""
-
-    station: ChargerStation
-    setpoint_mA: int
-    exchange: Exchange
-
-
-class WriteResult(NamedTuple):
-    who: int
-    setpoint_mA: int
-    code: Code
-    at_ns: int
-
-
-class AnswerResult(NamedTuple):
-    """An exchange that was neither a status block nor a setpoint."""
-
-    who: int
-    code: Code
-    at_ns: int
 
 
 class Task(NamedTuple):

@@ -43,9 +43,9 @@ def spans_of(plan: Plan, bus: BusPlan) -> list[Span]:
     takes: list[tuple[str, str, int]] = [("gaps of devices", "gaps of devices", bus.gap_ns)]
     group = _count(bus.setpoint_slots, "setpoint", "setpoints")
     takes += [(group, slot.what, slot.worst_ns) for slot in bus.setpoint_slots]
-    _lay(found, TAKE, plan.probe_at_ns - sum(take[2] for take in takes), takes)
     if bus.probe_slot is not None:
-        _lay(found, TAKE, plan.probe_at_ns, [("probe", "probe", bus.probe_slot.worst_ns)])
+        takes.append(("probe", "probe", bus.probe_slot.worst_ns))
+    _lay(found, TAKE, plan.take_end_ns - sum(take[2] for take in takes), takes)
     give_ns = max((slot.worst_ns for slot in bus.setpoint_slots), default=0)
     group = f"{bus.n_gives_per_scan} raises or refreshes"
     gives = [(group, "a raise or a refresh", give_ns)] * bus.n_gives_per_scan

@@ -19,10 +19,10 @@ from loadctl import tables as plain
 from loadctl.errors import LoadctlError
 from loadctl.guardside import NoGuard
 from loadctl.pacer import Pacer
+from loadctl.said import FieldWire
 from loadctl.scan import Scan
 from loadctl.start import FIRST_WAKE_ns, KernelClock, build, open_buses
 from loadctl.tables import Tables
-from loadctl.talk import FieldWire
 from loadctl.timing.readonly import ReadOnlyWire, readable_addresses
 from loadctl.timing.record import NONE, RecordingWriter, counts
 

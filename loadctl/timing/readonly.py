@@ -11,8 +11,8 @@ from collections.abc import Collection
 
 from hw.devices import FED_BY_KICK, FED_BY_WRITES
 from hw.wire import READ_FUNCTIONS, Code, Exchange, Patience, Reply
+from loadctl.said import FieldWire
 from loadctl.tables import Tables
-from loadctl.talk import FieldWire
 
 
 class ReadOnlyWire:

@@ -10,8 +10,9 @@ from typing import Any
 from hw.devices import DeviceMap
 from hw.wire import Code, Exchange, Line, Patience, Reply
 from loadctl.image import SIZES, Reader, Writer
+from loadctl.said import Order
 from loadctl.stations import ChargerStation, MeterStation
-from loadctl.talk import BusTalk, Order
+from loadctl.talk import BusTalk
 from tests.support.builders import make_bus, make_charger, make_meter, shipped_map
 from tests.support.scan_rig import FakeGuarded, MS_ns
 

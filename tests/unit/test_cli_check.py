@@ -42,6 +42,9 @@ def test_check_good_site_prints_proof_plan_and_verdict(tmp_path: Path) -> None:
     assert "  main     L1          6 A          0 A        100 A         94 A" in lines
     assert "  bay1  falls to 6 A, 30 s after the last setpoint; reads do not feed it" in lines
     assert "Bus plan" in lines
+    assert lines[lines.index("A worst-case scan, slot by slot") + 1].startswith("bus rs485, ")
+    assert "% of one core" in lines[lines.index("Processor time on this machine") + 1]
+    assert max(map(len, lines[lines.index("A worst-case scan, slot by slot") :][:8])) <= 80
     assert [line for line in lines if line.startswith("  worst-case scan")] != []
     assert [line for line in lines if "none older than" in line] != []
     assert lines[-1] == "Good: the proof holds and the plan fits; no warnings."
@@ -91,6 +94,20 @@ def test_check_json_holds_proof_plan_and_watchdogs(tmp_path: Path) -> None:
     assert answer["plan"]["period_ms"] == 500.0
     assert answer["plan"]["worst_scan_ms"] < 500.0
     assert answer["plan"]["buses"]["rs485"]["status_age_s"] <= 2.0
+    slots = answer["plan"]["buses"]["rs485"]["timeline"]
+    assert slots[0] == {
+        "phase": "read",
+        "what": "meter grid",
+        "from_ms": 0.0,
+        "to_ms": slots[1]["from_ms"],
+    }
+    assert set(answer["cpu"]) == {
+        "percent_of_core",
+        "exchange_us",
+        "exchanges_per_s",
+        "scan_us",
+        "scans_per_s",
+    }
 
 
 def test_check_prints_how_long_a_takeover_may_take(tmp_path: Path) -> None:

@@ -278,21 +278,6 @@ def test_plan_of_a_meter_bus_and_a_charger_bus_meets_between_the_phases():
     assert plan.take_end_ns == near(METER_FAILED_ns + 9 * WRITE_ns + TIMEOUT_ns + STEP_ns)
 
 
-def test_plan_has_room_for_the_longest_probe_after_the_longest_takes():
-    """They are on two buses: the probes begin when every bus has sent its decreases."""
-    lots = [make_charger("lot", bus=1)]
-    slow, quick = make_bus("one", baud=9_600), make_bus("two")
-    bays = [make_charger(f"bay{i}", address=i + 2, bus=1) for i in range(1, 8)]
-    tables = make_tables(
-        chargers=[make_charger("slow"), *lots, *bays], buses=[slow, quick], period_ms=1_000
-    )
-    plan = plan_of(tables)
-    longest_ns = [bus.probe_slot.worst_ns for bus in plan.buses if bus.probe_slot]
-    assert longest_ns[0] > longest_ns[1]
-    assert plan.take_end_ns - plan.probe_at_ns == longest_ns[0]
-    assert plan.probe_at_ns == near(plan.read_end_ns + 8 * WRITE_ns + STEP_ns)
-
-
 def test_plan_of_two_buses_may_spend_the_timeout_before_the_longest_take():
     bays = [make_charger(f"bay{i}", address=i + 2, bus=1) for i in range(8)]
     tables = make_tables(

@@ -189,6 +189,19 @@ def test_scan_that_began_a_period_late_is_an_overrun_though_it_ends_in_time(
     assert rig.modes.n_overruns == 1
 
 
+def test_scan_in_a_hurry_probes_who_is_silent_and_looks_at_nobody(tmp_path: Path) -> None:
+    rig = settled(tmp_path, 4)
+    rig.tap.dead.add(11)
+    rig.run_for(5 * S_ns)
+    rig.clock.stalls[rig.pacer.grid_at_ns] = PERIOD_ns
+    since_ns = rig.clock.now_ns()
+    rig.pass_one()
+    n_meters, n_statuses = 1, rig.plan.buses[0].n_status_per_scan
+    frames = rig.tap.since(since_ns)
+    assert len([frame for frame in frames if frame.function == 4]) == n_meters + n_statuses
+    assert len([frame for frame in frames if frame.address == 11]) == 1
+
+
 @pytest.mark.parametrize("stalls_at_give", [True, False])
 def test_scan_after_a_missed_cycle_gives_nothing_and_beats_without_waiting_for_the_give_point(
     tmp_path: Path, stalls_at_give: bool

@@ -3,9 +3,10 @@
 One that acknowledges a lower setpoint and still takes more after its follow time, says that more is
 in force, or refuses decreases for as long, is sent nothing at all until its own watchdog has fired
 and its fallback was followed. From then on its reserve is that fallback, or where it was seen to
-take more than it was told, what was seen last; it is silent like any other, is probed by min(last, failsafe), and armed again. Only where it has a watchdog, and where
-its fallback is less than it takes. Outlets of one address share the watchdog, and starve
-together. Design, section 4.5. Runs inside step, first.
+take more than it was told, what was seen last; it is silent like any other, is probed by min(last,
+failsafe), and armed again. Only where it has a watchdog, and where its fallback is less than it
+takes. Outlets of one address share the watchdog, and starve together. Design, section 4.5. Runs
+inside step, first.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -99,8 +100,8 @@ cdef void begin_box(law_t *law, int32_t box, int64_t now_ns) noexcept nogil:
 
 
 cdef void end(law_t *law, int32_t i) noexcept nogil:
-    """Its fallback has acted: that, or what it was told, is the most that it takes. What was seen of
-    one that does not obey stands until less is seen: its word was not good before."""
+    """Its fallback has acted: that, or what it was told, is the most that it takes. What was seen
+    of one that does not obey stands until less is seen: its word was not good before."""
     cdef charger_t *charger = &law.chargers[i]
     charger.is_starving = False
     charger.is_overdue = False

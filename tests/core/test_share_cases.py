@@ -44,9 +44,10 @@ def test_share_many_random_cases_equal_reference() -> None:
     assert differences(range(600, 30_000)) == []
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(16))
 def test_share_crumbs_for_many_different_rounds_equal_reference(seed: int) -> None:
-    """One of coarse steps leaves its panel a rest of its own, for one or two of fine steps."""
+    """One of coarse steps leaves its panel a rest of its own, for one or two of fine steps, which
+    take it until there is no more of it or until they are at their maxima."""
     rng = random.Random(f"rounds {seed}")
     circuits, rows = [circuit("main", 10**7)], []
     for k in range(1, 25):
@@ -54,10 +55,11 @@ def test_share_crumbs_for_many_different_rounds_equal_reference(seed: int) -> No
         rows.append(charger(f"a{k}", k, phases=(k % 3,), max_mA=50000, step_mA=5000, min_mA=10000))
         for name in "bc"[: rng.randint(1, 2)]:
             phases = rng.choice(((k % 3,), (0, 1, 2)))
-            steps_mA = rng.choice((100, 300, 1000))
-            rows.append(charger(f"{name}{k}", k, phases=phases, max_mA=60000, step_mA=steps_mA))
+            step_mA = rng.choice((100, 300, 1000))
+            max_mA = 60000 if seed < 4 else rng.randint(6000, 20000) // step_mA * step_mA
+            rows.append(charger(f"{name}{k}", k, phases=phases, max_mA=max_mA, step_mA=step_mA))
     tables = site(circuits, rows)
-    caps_mA = [OPEN_mA] * 3
+    caps_mA = [OPEN_mA if seed < 8 else rng.randint(150_000, 450_000) for _ in range(3)]
     for limit in reference.limits_of(tables)[3:]:
         least_mA = sum(rows[i].min_mA for i in limit.counts)
         caps_mA.append(least_mA + rng.randint(0, 30000))

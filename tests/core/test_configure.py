@@ -4,6 +4,7 @@ for everything a step writes."""
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from loadctl._core import Core
 from loadctl.errors import CoreFault
 from tests.support.core_bench import Bench
-from tests.support.core_sites import attached, charger, circuit, meter, site
+from tests.support.core_sites import NS_PER_S, RUN, attached, charger, circuit, meter, site
+from tests.support.still import NOW_ns, Still
 
 MOST_mA = 10_000_000
 BELOW_mA = 34_359_738_367
@@ -65,6 +67,45 @@ def test_sum_of_all_chargers_to_the_mA(max_mA: int) -> None:
     else:
         with pytest.raises(CoreFault, match=r"^max_mA of all chargers"):
             Core(tables)
+
+
+@pytest.mark.parametrize(
+    ("voltage_mV", "limit_W", "limit_mA"),
+    [(230_000, 2_300_000, 10_000_000), (230_000, 23_001, 100_004), (1, 1, 1_000_000)],
+)
+def test_power_is_currents_at_the_voltage_of_the_site(
+    voltage_mV: int, limit_W: int, limit_mA: int
+) -> None:
+    tables = site([circuit("main", 90_000, limit_W=limit_W)], [charger("a")])
+    tables = replace(tables, site=replace(tables.site, voltage_mV=voltage_mV))
+    core = attached(tables)
+    core.set_mode(RUN)
+    core.step(1)
+    assert core.circuit(0)["power_limit_mA"] == limit_mA
+
+
+@pytest.mark.parametrize(
+    ("lags_ns", "reserve_mA"),
+    [((0, 0), 6000), ((NS_PER_S, 0), 16_000), ((0, NS_PER_S), 16_000), ((0, None), 6000)],
+)
+def test_draw_counts_for_as_long_as_a_meter_above_may_lag(
+    lags_ns: tuple[int, int | None], reserve_mA: int
+) -> None:
+    meters = [meter(f"m{k}", lag_ns) for k, lag_ns in enumerate(lags_ns) if lag_ns is not None]
+    circuits = [
+        circuit("main", 90_000, is_dynamic=True, meter=0),
+        circuit("sub", 90_000, 0, meter=1 if lags_ns[1] is not None else -1),
+    ]
+    held = Still(site(circuits, [charger("a", 1)], meters))
+    row = held.set(0, 6000)
+    row.sample_i, row.n_samples = 1, 3
+    for slot, (age_ns, draw_mA) in enumerate(
+        [(NS_PER_S // 2, 16_000), (0, 6000), (2 * NS_PER_S, 6000)]
+    ):
+        row.sample_at_ns[slot if slot < 2 else 7] = NOW_ns - age_ns
+        row.sample_mA[3 * (slot if slot < 2 else 7)] = draw_mA
+    held.step()
+    assert row.reserve_mA == reserve_mA
 
 
 def full_site() -> Any:

@@ -297,6 +297,25 @@ def test_what_can_have_been_drawn_is_background_only_once_it_has_stayed(
     assert old.background_mA[p] == (background_mA if k < 2 else 14_000)
 
 
+@pytest.mark.parametrize("depth", range(3))
+@pytest.mark.parametrize("p", range(3))
+def test_what_can_have_been_drawn_in_sub_circuits_is_no_background_of_the_root(
+    p: int, depth: int
+) -> None:
+    """16 A may be drawn on one phase, wherever below: 4 A of 20 A are sure there, 20 A elsewhere.
+    What stayed for long does not say more."""
+    circuits = [
+        circuit("main", 90_000, is_dynamic=True, meter=0, background_mA=DECLARED_mA),
+        circuit("sub", 90_000, 0),
+        circuit("leaf", 90_000, 1),
+    ]
+    held = Still(site(circuits, [charger("a", depth, phases=(p,))], [meter("m")]))
+    held.set(0, 16_000, 6000).sample_at_ns[0] = NOW_ns - NS_PER_S
+    state = {"n_dips": 6, "dip_i": 1, "dip_at_ns": NOW_ns, "source": METER}
+    row = after(held, dip_mA=[0] * 18, calm_mA=[0] * 18, **state)
+    assert list(row.background_mA) == [4000 if q == p else LOAD_mA for q in range(3)]
+
+
 def test_meter_that_did_not_answer_leaves_its_last_value_held_for_a_while() -> None:
     held = metered()
     after(held)

@@ -138,6 +138,19 @@ def test_power_above_its_limit(
     assert [ns > 0 for ns in held.circuits[0].raise_after_ns] == [is_above] * 3
 
 
+@pytest.mark.parametrize("draws_mA", [(4000, 2000, 1000), (1000, 4000, 2000), (2000, 1000, 4000)])
+def test_power_above_its_limit_is_cut_from_the_draws_of_all_phases(
+    draws_mA: tuple[int, int, int],
+) -> None:
+    """7 A over the phases are drawn, 3 A too much: 4 A are left for three phases."""
+    held = metered(31_000, {"limit_W": 20_700})
+    row = held.chargers[0]
+    row.draw_mA[:] = draws_mA
+    row.sample_mA[:3] = draws_mA
+    held.step()
+    assert row.share_low_mA == 1333
+
+
 # What is still to follow: b was told 6 A of 16 A a second ago.
 LATE = {
     "ceiling_mA": 16_000,
@@ -215,6 +228,22 @@ def test_what_a_sample_says_of_a_take_that_is_followed(
     loads_mA = tuple(50_000 + mA for mA in late_mA)
     assert is_above(loads_mA, lag_ns, samples) == [0, 0, 0]
     assert is_above(tuple(mA + 1 for mA in loads_mA), lag_ns, samples) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("p", range(3))
+def test_what_one_that_came_down_drew_a_moment_before_explains_a_reading(p: int) -> None:
+    """Proven, and at its setpoint on every phase by now; the meter may show what was before."""
+    proven = {"is_unproven": False, "ceiling_mA": 6000}
+    before_mA = tuple(16_000 if q == p else 6000 for q in range(3))
+    samples = [
+        (NOW_ns, (6000,) * 3), (NOW_ns - 150_000_000, before_mA), (ACK_ns, (6000,) * 3)
+    ]  # fmt: skip
+    late_mA = tuple(10_000 * (q == p) for q in range(3))
+    loads_mA = tuple(50_000 + mA for mA in late_mA)
+    assert is_above(loads_mA, 0, samples, **proven) == [0, 0, 0]
+    assert is_above(tuple(mA + 1 for mA in loads_mA), 0, samples, **proven) == [1, 1, 1]
+    still_mA = [(NOW_ns, before_mA), *samples[1:]]  # takes it still: nothing will go away
+    assert is_above(loads_mA, 0, still_mA, **proven) == [q == p for q in range(3)]
 
 
 def test_take_of_one_that_has_no_car_explains_a_reading_too() -> None:

@@ -166,9 +166,7 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if charger.is_candidate:
         add_to(law, law.used_mA, i, charger.setpoint_mA)
         add_by_phase(law, law.drawn_mA, i, drawn_mA)
-    if late_mA[0] == 0 and late_mA[1] == 0 and late_mA[2] == 0:
-        return
-    if is_late or is_just_proven(charger):
+    if late_mA[0] + late_mA[1] + late_mA[2] > 0 and (is_late or is_just_proven(charger)):
         add_by_phase(law, law.late_mA, i, late_mA)
 
 

@@ -193,6 +193,30 @@ def test_more_than_a_share_is_left_unless_somebody_waits_for_it(
         assert (row.reason, row.has_binding, row.binding_kind) == (Reason.MAKES_ROOM, 1, 0)
 
 
+def test_one_below_its_share_keeps_its_setpoint_where_others_must_come_down() -> None:
+    held = pair(16_000, 6000, 20_000)
+    assert [(row.action, row.grant_mA) for row in held.chargers] == [(TAKE, 10_000), (NONE, 6000)]
+
+
+def test_start_is_let_in_also_where_its_share_is_within_a_wide_deadband() -> None:
+    tables = site([circuit("main", 18_000)], [charger("a"), charger("b")], deadband_mA=10_000)
+    held = Still(tables)
+    held.set(0, 16_000)
+    held.set(1, 0)
+    for row in held.chargers:
+        row.raise_after_ns = NOW_ns + 1
+    held.step()
+    assert held.chargers[0].action_mA == 9000
+
+
+def test_one_that_is_done_and_has_no_current_is_not_paused_again() -> None:
+    held = one()
+    row = held.set(0, 0)
+    set_fields(row, session=DONE_PART, offered_at_ns=NOW_ns - 1000 * NS_PER_S, off_since_ns=7)
+    held.step()
+    assert (row.reason, row.was_paused, row.off_since_ns) == (Reason.DONE, 0, 7)
+
+
 def test_room_is_made_only_where_the_raise_that_waits_does_not_fit() -> None:
     """b of 10 A at most beside a: 24 A hold both, one step less does not."""
     for limit_mA, left_mA in ((24_000, 14_000), (23_900, 13_900)):

@@ -1,7 +1,9 @@
 """What is kept between runs, and what is said of one.
 
-The score is killed of all. A survivor is explained by file, function and text, never by line, in
-`explained.toml`; an explanation changes no score, it only says why nothing is left to do.
+A survivor is explained by file, function and text, never by line, in `explained.toml`. One that is
+said to be `equivalent` can be told from the original by no test: it changes no output, only work or
+memory, or it cannot be reached with a difference. The score is killed of all others; it is printed
+beside that of all. Any other explanation changes no score, it only says why it is left.
 """
 
 from __future__ import annotations
@@ -91,14 +93,18 @@ class Store:
 @dataclass(frozen=True)
 class Explanations:
     reasons: Mapping[Key, str]
+    equivalents: frozenset[Key] = frozenset()
 
     @classmethod
     def load(cls, path: Path = EXPLAINED) -> Explanations:
-        reasons = {}
+        reasons, equivalents = {}, set()
         for entry in tomllib.loads(path.read_text()).get("survivor", []):
             for before, after in entry["changes"]:
-                reasons[entry["file"], entry["function"], before, after] = entry["reason"]
-        return cls(reasons)
+                key = entry["file"], entry["function"], before, after
+                reasons[key] = entry["reason"]
+                if entry.get("equivalent", False):
+                    equivalents.add(key)
+        return cls(reasons, frozenset(equivalents))
 
     def covers(self, mutant: Mutant) -> bool:
         return mutant.key in self.reasons
@@ -119,9 +125,16 @@ class Score:
     n: int
     n_killed: int
     n_explained: int
+    n_equivalent: int = 0  # of those explained
 
     @property
     def percent(self) -> float:
+        """Killed, of those that a test can tell from the original."""
+        n = self.n - self.n_equivalent
+        return 100 * self.n_killed / n if n else 100.0
+
+    @property
+    def percent_of_all(self) -> float:
         return 100 * self.n_killed / self.n if self.n else 100.0
 
     @property
@@ -132,7 +145,8 @@ class Score:
 
     def __str__(self) -> str:
         open_ = self.n - self.n_killed - self.n_explained
-        return f"{self.n:6} {self.n_killed:6} {self.percent:7.1f} % {self.n_explained:6} {open_:6}"
+        shares = f"{self.percent_of_all:7.1f} % {self.percent:7.1f} %"
+        return f"{self.n:6} {self.n_killed:6} {shares} {self.n_explained:6} {open_:6}"
 
 
 def score_of(
@@ -140,7 +154,8 @@ def score_of(
 ) -> Score:
     survivors = [m for m in mutants if outcomes[m.number].killed_by is None]
     n_explained = sum(explained.covers(mutant) for mutant in survivors)
-    return Score(len(mutants), len(mutants) - len(survivors), n_explained)
+    n_equivalent = sum(mutant.key in explained.equivalents for mutant in survivors)
+    return Score(len(mutants), len(mutants) - len(survivors), n_explained, n_equivalent)
 
 
 def report(
@@ -156,7 +171,7 @@ def report(
     for mutant in mutants:
         if outcomes[mutant.number].killed_by is None and explained.covers(mutant):
             yield _line(mutant, explained.reasons[mutant.key])
-    yield f"{'':24}   all killed          expl.   open"
+    yield f"{'':24}   all killed    of all   of rest  expl.   open"
     for file, of_file in sorted(by_file.items()):
         yield f"{file:24} {score_of(of_file, outcomes, explained)}"
     yield f"{'together':24} {score_of(mutants, outcomes, explained)}"

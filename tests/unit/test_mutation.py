@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -178,6 +179,24 @@ def mutant(number: int, after: str, file: str = "law/some.pyx") -> Mutant:
 MUTANTS = [mutant(1, "return 1"), mutant(2, "return 2"), mutant(3, "return 3", "law/other.pyx")]
 ALIVE = Outcome(None, "failed", 4)
 KILLED = Outcome("test_x", "failed", 4)
+
+
+def test_equivalent_mutant_is_not_counted_while_it_survives() -> None:
+    key = ("law/some.pyx", "f", "return a", "return 2")
+    explained = Explanations({key: "the same"}, frozenset({key}))
+    score = score_of(MUTANTS, {1: KILLED, 2: ALIVE, 3: ALIVE}, explained)
+    assert (score.percent, score.percent_of_all) == (50, pytest.approx(100 / 3))
+    score = score_of(MUTANTS, {1: KILLED, 2: KILLED, 3: ALIVE}, explained)
+    assert score.percent == score.percent_of_all == pytest.approx(200 / 3)
+
+
+def test_only_what_says_so_is_equivalent(tmp_path: Path) -> None:
+    entry = '[[survivor]]\nfile = "a"\nfunction = "f"\nreason = "r"\nchanges = [["x", "y"]]\n'
+    path = tmp_path / "explained.toml"
+    path.write_text(entry + entry.replace('"x"', '"z"') + "equivalent = true\n")
+    found = Explanations.load(path)
+    assert set(found.reasons) == {("a", "f", "x", "y"), ("a", "f", "z", "y")}
+    assert found.equivalents == {("a", "f", "z", "y")}
 
 
 def test_score_counts_explained_survivors_as_survivors() -> None:

@@ -67,6 +67,20 @@ def test_share_crumbs_for_many_different_rounds_equal_reference(seed: int) -> No
     assert [x_mA for x_mA, _ in run(case)] == case.expected_mA
 
 
+def test_share_on_the_grid_stays_there_though_others_were_rounded() -> None:
+    """Three share 10 A below `sub`: a third each, of which parts are rounded off. What `a` gets of
+    L1 beside them is 5 A and as little more, so what `b` gets of L2 beside `a` is as little less
+    than 7 A. That is 7 A: the step must not go to `a`, which stands before it."""
+    fine = {"min_mA": 1000, "max_mA": 30_000}
+    circuits = [circuit("panel", (15_000, 12_000, 0)), circuit("sub", (10_000, 0, 0), parent=0)]
+    rows = [charger("a", phases=(0, 1), **fine), charger("b", phases=(1,), **fine)]
+    rows += [charger(f"c{k}", 1, phases=(0,), **fine) for k in range(3)]
+    core = attached(site(circuits, rows))
+    core.settle([True] * 5)
+    assert exact_shares(core)[0][1] < 7000 * exact_shares(core)[1]
+    assert [core.charger(i)["grant_mA"] for i in range(5)] == [5000, 7000, 3400, 3300, 3300]
+
+
 @functools.cache
 def large_case(n_chargers: int, seed: int) -> Case:
     """Panels with weights, tiers, held maxima and mixed steps; caps between minima and maxima."""

@@ -157,7 +157,8 @@ class Field:
 
     def read(self) -> None:
         self._run([bus.read for bus in self.buses], self.base_ns + self.plan.read_end_ns)
-        for meter in sorted(result for bus in self.buses for result in bus.meter_results):
+        results = (result for bus in self.buses for result in bus.meter_results)
+        for meter in sorted(results, key=lambda result: (result.who, result.at_ns)):
             current_mA, power_W, voltage_mV = meter.values or (None, None, None)
             self.core.meter_read(
                 meter.who, meter.code, current_mA, power_W, voltage_mV, meter.at_ns

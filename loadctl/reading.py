@@ -6,12 +6,14 @@ clock. Written by the I/O thread of the bus.
 state         event                                        next
 usual way     a block is refused 3 times in a row          next shorter way, from its first part
 shorter way   a part is refused 3 times in a row           next shorter way; the last one stays
+any           a part is good                               its own refusals are forgotten
 any           a part is not good                           the reading begins anew
 any           the first part is older than PARTS_ns        that part is asked again
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from hw.devices import DeviceMap, Step, measure_exchanges
@@ -39,7 +41,7 @@ class Reading:
         # Parts so far apart would never come together.
         self.ways = [usual, *(w for w in shorter if (len(w.blocks) - 1) * gap_ns < PARTS_ns)]
         self.way_i = 0
-        self.n_refused = 0
+        self._refusals: Counter[str] = Counter()  # in a row, by block
         self._steps = [measure_exchanges(way, address, connector) for way in self.ways]
         self._parts: dict[str, Part] = {}
 
@@ -71,7 +73,7 @@ class Reading:
         if reply.code is not Code.GOOD:
             self._parts.clear()
             return None
-        self.n_refused = 0
+        del self._refusals[step.what]
         self._parts[step.what] = Part(reply.begun_at_ns, reply.payload)
         if len(self.steps) > 1:
             oldest_ns = reply.ended_at_ns - PARTS_ns
@@ -82,13 +84,14 @@ class Reading:
         self._parts.clear()
         return payloads
 
-    def refused(self, exception_code: int) -> bool:
-        """Note a refusal; True when the device is read in a shorter way from now on."""
+    def refused(self, step: Step, exception_code: int) -> bool:
+        """Note that `step` was refused; True when the device is read in a shorter way from now
+        on."""
         if exception_code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
             return False
-        self.n_refused += 1
-        if self.n_refused < REFUSALS or self.way_i + 1 == len(self.ways):
+        self._refusals[step.what] += 1
+        if self._refusals[step.what] < REFUSALS or self.way_i + 1 == len(self.ways):
             return False
         self.way_i += 1
-        self.n_refused = 0
+        self._refusals.clear()
         return True

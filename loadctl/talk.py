@@ -11,10 +11,10 @@ their gap, what else is due and surely ends in time goes: heartbeats, then furth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hw.devices import DeviceMap, decode_charger, decode_meter
+from hw.devices import DeviceMap, Step, decode_charger, decode_meter
 from hw.wire import Code, Exchange, Line, Reply, exchange_ns
 from loadctl.events import Event
 from loadctl.guardside import GuardSide
@@ -116,7 +116,7 @@ class BusTalk:
         failed_last = sorted(self.meters, key=lambda station: station.code in (2, 3))
         due: list[AnyStation] = [*failed_last, *self._next_statuses(self.n_status_per_scan)]
         self._do([self._reading(station) for station in due], self._spare_status)
-        self._read_on(self.read_free_at_ns)
+        self._read_on([*self.meters, *self.chargers], self.read_free_at_ns)
 
     def take(self) -> None:
         """Every decrease, then heartbeats that need no waiting."""
@@ -130,13 +130,14 @@ class BusTalk:
 
     def look(self) -> None:
         """One probe: it may time out, and no other bus waits for it. Then the looks of the core,
-        arming, one setting again, and further statuses."""
+        arming, one setting again, and further statuses. No meter: its value would be judged by in
+        the next scan, as if it were of that one."""
         self.probe()
         looks, self.looks = self.looks, []
         self._do(
             [self._reading(station) for station in looks], self._spare_kick, self._spare_status
         )
-        self._read_on(self.deadline_ns)
+        self._read_on(self.chargers, self.deadline_ns)
         self._arm()
         self._audit()
         while self._spare_kick(self.deadline_ns) or self._spare_status(self.deadline_ns):
@@ -221,9 +222,8 @@ class BusTalk:
                 return
             yield
 
-    def _read_on(self, until_ns: int) -> None:
-        """Go on with readings in parts, meters first, while a part surely ends in time."""
-        stations: list[AnyStation] = [*self.meters, *self.chargers]
+    def _read_on(self, stations: Sequence[AnyStation], until_ns: int) -> None:
+        """Go on with readings in parts, in order, while a part surely ends in time."""
         self._do(
             [
                 Task(station, self._read_rest(station, until_ns))
@@ -258,7 +258,7 @@ class BusTalk:
         if reply.code is Code.NOT_SENT:
             return False  # what is known keeps its value, which ages
         if reply.code is Code.REFUSED:
-            self._note_refusal(station, reply)
+            self._note_refusal(station, step, reply)
         elif reply.code is Code.GOOD and payloads is None:
             return True
         if isinstance(station, ChargerStation):
@@ -267,9 +267,9 @@ class BusTalk:
             self._note_meter(station, device_map, payloads, reply)
         return False
 
-    def _note_refusal(self, station: AnyStation, reply: Reply) -> None:
+    def _note_refusal(self, station: AnyStation, step: Step, reply: Reply) -> None:
         reading = station.reading
-        if reading.refused(reply.exception_code):
+        if reading.refused(step, reply.exception_code):
             n_reads = len(reading.steps)
             self.image.event(
                 Event.SHORTER_READS,

@@ -32,7 +32,7 @@ def reply(code: Code, at_ns: int = 0, payload: bytes = b"") -> Reply:
 
 
 def refuse(reading: Reading, times: int, exception_code: int = ILLEGAL_ADDRESS) -> list[bool]:
-    return [reading.refused(exception_code) for _ in range(times)]
+    return [reading.refused(reading.next_step(), exception_code) for _ in range(times)]
 
 
 # one device
@@ -46,6 +46,17 @@ def test_reading_changes_its_way_after_three_refusals_in_a_row() -> None:
     assert (reading.way_i, reading.is_usual, len(reading.steps)) == (1, False, 1)
     assert refuse(reading, REFUSALS) == [False, False, True]
     assert (reading.way_i, len(reading.steps)) == (2, 3)
+
+
+def test_reading_of_which_only_a_later_block_is_refused_changes_its_way_too() -> None:
+    reading = Reading(shipped_map("mennekes-amtron-compact2"), 1)
+    first, second = reading.steps[:2]
+    changes = []
+    for k in range(REFUSALS):
+        assert reading.took(first, reply(GOOD, k * S_ns, bytes(2))) is None
+        assert reading.took(second, reply(REFUSED, k * S_ns)) is None
+        changes.append(reading.refused(second, ILLEGAL_ADDRESS))
+    assert changes == [False] * (REFUSALS - 1) + [True]
 
 
 def test_reading_stays_in_its_last_way() -> None:
@@ -147,6 +158,19 @@ def test_talk_spreads_a_reading_over_phases_and_scans_where_there_is_no_room(
         bench.talk.read()
     assert [e.register for e in bench.wire.sent if e.address == 1] == [0, 2, 4]
     assert len(bench.talk.meter_results) == 1
+
+
+def test_talk_reads_no_meter_but_in_the_read_phase(tmp_path: Path) -> None:
+    """A value that was read after the step would be taken for one of the next scan."""
+    bench = singly(tmp_path)
+    bench.talk.begin()
+    bench.talk.read_free_at_ns = bench.wire.now
+    bench.talk.read()
+    bench.wire.sent.clear()
+    bench.talk.deadline_ns = bench.wire.now + S_ns
+    bench.talk.look()
+    assert 1 not in bench.addresses()
+    assert bench.talk.meter_results == []
 
 
 def test_talk_reads_on_part_by_part_as_far_as_each_surely_ends_in_time(tmp_path: Path) -> None:

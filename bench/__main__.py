@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,14 @@ def add_core(groups) -> None:
     )
     add_output(group, "core")
     group.add_argument(
-        "--chargers", type=int, nargs="+", default=CORE_SITES, metavar="N", help="sites to time"
+        "--chargers",
+        type=positive,
+        nargs="+",
+        default=CORE_SITES,
+        metavar="N",
+        help="sites to time",
     )
-    group.add_argument("--scans", type=int, default=300, help="how many steps to time (300)")
+    group.add_argument("--scans", type=positive, default=300, help="how many steps to time (300)")
     group.set_defaults(run=run_core)
 
 
@@ -70,12 +76,12 @@ def add_bus(groups) -> None:
         "machine.",
     )
     add_output(group, "bus")
-    group.add_argument("--trials", type=int, default=1_000, help="reactions to time (1000)")
-    group.add_argument("--faults", type=int, default=3_600, help="seconds of faults (3600)")
+    group.add_argument("--trials", type=positive, default=1_000, help="reactions to time (1000)")
+    group.add_argument("--faults", type=positive, default=3_600, help="seconds of faults (3600)")
     group.add_argument("--load", action="store_true", help="measure a site in real time")
-    group.add_argument("--buses", type=int, default=8, help="of that site (8)")
-    group.add_argument("--chargers", type=int, default=24, help="on each bus (24)")
-    group.add_argument("--seconds", type=int, default=600, help="how long (600)")
+    group.add_argument("--buses", type=positive, default=8, help="of that site (8)")
+    group.add_argument("--chargers", type=positive, default=24, help="on each bus (24)")
+    group.add_argument("--seconds", type=positive, default=600, help="how long (600)")
     group.set_defaults(run=run_bus)
 
 
@@ -112,7 +118,7 @@ def add_scan(groups) -> None:
         "gc_runs, cyclictest}, machine}",
     )
     add_output(group, "scan")
-    group.add_argument("--seconds", type=int, default=60, help="of each measurement (60)")
+    group.add_argument("--seconds", type=positive, default=60, help="of each measurement (60)")
     group.set_defaults(run=run_scan)
 
 
@@ -131,7 +137,7 @@ def add_memory(groups) -> None:
         epilog="JSON: {SITE: {pss_MiB, cpu_percent, missed, ..., target}, machine}",
     )
     add_output(group, "memory")
-    group.add_argument("--seconds", type=int, default=60, help="of each site (60)")
+    group.add_argument("--seconds", type=positive, default=60, help="of each site (60)")
     group.set_defaults(run=run_memory)
 
 
@@ -140,6 +146,13 @@ def run_memory(arguments: argparse.Namespace) -> None:
         found = memory.measure(Path(name), arguments.seconds)
     show(arguments, found)
     finish(arguments, found)
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
 
 
 def add_output(group: argparse.ArgumentParser, name: str) -> None:
@@ -167,6 +180,8 @@ def show(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
 def finish(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
     """What every group does with its result."""
     result = {**found, "machine": machine()}
+    if arguments.compare and arguments.group not in baseline.load():
+        sys.stderr.write(f"no baseline of {arguments.group} in {baseline.FILE}; --save makes one\n")
     rows = baseline.compare(baseline.load().get(arguments.group, {}), result)
     if arguments.json:
         ratios = {row.figure: row.ratio for row in rows if row.ratio is not None}

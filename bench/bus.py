@@ -131,8 +131,10 @@ class Kept(NamedTuple):
     missed: int
 
     @property
-    def ratio(self) -> float:
-        return self.predicted_ms / self.worst_with_timeout_ms
+    def ratio(self) -> float | None:
+        """None where no scan met a timeout."""
+        worst_ms = self.worst_with_timeout_ms
+        return self.predicted_ms / worst_ms if worst_ms > 0 else None
 
 
 def faults_within_plan(tables: Tables, seed: int, span_ns: int) -> Iterator[Fault]:

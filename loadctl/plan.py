@@ -292,18 +292,24 @@ def _baud_that_fits(tables: Tables, maps: dict[str, DeviceMap], bus: int) -> lis
 
 
 def _chargers_to_move(tables: Tables, maps: dict[str, DeviceMap], bus: int) -> list[str]:
-    """The last chargers of the bus, as few as leave a scan that fits."""
+    """The last chargers of the bus, as few as leave a scan that fits, theirs on a bus like it."""
+    other = replace(tables.buses[bus], name=f"{tables.buses[bus].name} 2")
     names = [row.name for row in tables.chargers if row.bus == bus and not row.is_isolated]
     for n_moved in range(1, len(names) + 1):
         moved = names[-n_moved:]
-        rest = replace(
-            tables, chargers=tuple(row for row in tables.chargers if row.name not in moved)
+        parted = replace(
+            tables,
+            buses=(*tables.buses, other),
+            chargers=tuple(
+                replace(row, bus=len(tables.buses)) if row.name in moved else row
+                for row in tables.chargers
+            ),
         )
-        if _fits(rest, maps):
+        if _fits(parted, maps):
             which = (
                 ", ".join(moved) if n_moved <= 3 else f"the last {n_moved} of {len(names)} chargers"
             )
-            return [f"{which} on another bus ({_ms(_scan_ns(rest, maps))} stay here)"]
+            return [f"{which} on another bus ({_ms(_scan_ns(parted, maps))} then)"]
     return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import tempfile
@@ -106,6 +107,10 @@ def timing(
     Exit code 1 when the period was not held. With --site nothing is ever written to a device, and a
     site that runs is refused.
     """
+    if period_ms is not None and not math.isfinite(period_ms):
+        raise UsageError(f"--period-ms: {period_ms} is no number of milliseconds")
+    if html_path is not None and not html_path.resolve().parent.is_dir():
+        raise UsageError(f"--html: {html_path.parent} is no directory")
     if no_bus and site_path is not None:
         raise UsageError("--no-bus: has no site; leave --site out")
     if read_chargers and site_path is None:
@@ -175,9 +180,12 @@ def progress(words: str) -> None:
 def tell(found: Measured, as_json: bool, html_path: Path | None) -> None:
     """The report in every form that was asked for, and the exit code."""
     report = as_dict(found, machine.describe())
-    if html_path is not None:
-        html_path.write_text(page(report, found), encoding="utf-8")
     click.echo(json.dumps(report, indent=2) if as_json else "\n".join(lines(report, found)))
+    if html_path is not None:
+        try:
+            html_path.write_text(page(report, found), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--html: {html_path}: {error.strerror}") from error
     if found.plan.stalls:
         if report["missed"] != found.plan.stalls:
             raise CheckRefused(

@@ -135,9 +135,12 @@ def measure(plan: Plan, folder: Path, say: Say) -> Measured:
         loop.expect(READY, START_WITHIN_s)
         found.settings = settings_of(folder)
         if plan.wants_stress:
-            found.stress_words = stack.enter_context(stress.beside(plan.whole_s))
-            say(found.stress_words)
-        found.slices = _rounds(plan, folder, loop, found, say)
+            load = stack.enter_context(stress.beside(plan.whole_s))
+            say(load.words)
+            found.slices = _rounds(plan, folder, loop, found, say)
+            found.stress_words = load.looked_at()
+        else:
+            found.slices = _rounds(plan, folder, loop, found, say)
         loop.close()
         found.counts = json.loads((folder / COUNTS_FILE).read_text())
         found.spans_ns = read_spans(folder / SPANS_FILE, found.counts["scans"])
@@ -177,7 +180,11 @@ def _cyclictest(
 ) -> cyclictest.Slice:
     """With what our loop could have: a comparison of unequal rights would be none."""
     applied = dict(zip(SETTINGS, (state == APPLIED for state, _ in settings), strict=False))
-    priority = plan.fifo_priority if applied["SCHED_FIFO"] else 0
+    if plan.fifo_priority > 0 and not applied["SCHED_FIFO"]:
+        raise cyclictest.CyclictestFailed(
+            "not started: it needs the right to a real-time priority, which is not had here"
+        )
+    priority = plan.fifo_priority
     path = folder / "cyclictest.json"
     words = cyclictest.command(
         program,
@@ -259,11 +266,15 @@ class Loop:
                 raise self._ended()
             self._heard += data
         line, _, self._heard = self._heard.partition(b"\n")
-        assert line.decode() == word, line
+        if line.decode(errors="replace") != word:
+            raise NotRunning(f"timing: the loop said {line!r}, not {word!r}")
 
     def _ended(self) -> LoadctlError:
         """Its own words and its own exit code."""
-        self._process.wait(END_WITHIN_s)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_WITHIN_s)
+        if self._process.poll() is None:
+            return NotRunning(f"timing: the loop did not end within {END_WITHIN_s:.0f} s")
         stderr = self._process.stderr.read() if self._process.stderr is not None else b""
         lines = stderr.decode(errors="replace").strip().splitlines()
         error = LoadctlError(lines[-1] if lines else "timing: the loop ended without a word")
@@ -272,7 +283,9 @@ class Loop:
 
     def close(self) -> None:
         """Wait for its end once it was told everything."""
-        if self._process.wait(GRACE_s) != 0:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_s)
+        if self._process.poll() != 0:
             raise self._ended()
 
 

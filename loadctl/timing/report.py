@@ -149,10 +149,12 @@ def _ratio_of_rounds(found: Measured) -> Row:
     ours = [summary_of(found.span("wake")[i : i + n]) for i in range(0, len(found.span("wake")), n)]
     theirs = [summary_of(cyclictest.pooled([part])) for part in found.slices]
     pairs = [(one, two) for one, two in zip(ours, theirs, strict=False) if one and two]
-    return {
-        name: median(ratio(getattr(one, key), getattr(two, key)) or 0.0 for one, two in pairs)
+    ratios = {
+        name: [ratio(getattr(one, key), getattr(two, key)) for one, two in pairs]
         for name, key in (("p50", "p50_ns"), ("p99", "p99_ns"))
     }
+    known = {name: [r for r in values if r is not None] for name, values in ratios.items()}
+    return {name: median(values) if values else None for name, values in known.items()}
 
 
 def histograms_of(found: Measured) -> list[tuple[str, int, Histogram, Histogram | None]]:

@@ -17,6 +17,7 @@ from loadctl.units import NS_PER_MS, NS_PER_S
 STAT_PATH = "/proc/stat"
 STEAL_I = 7  # user, nice, system, idle, iowait, irq, softirq, steal
 SAMPLE_EVERY_s = 0.05
+BREAK_ns = NS_PER_S  # samples so far apart are of two rounds
 # The count may follow what happened by a tick of the kernel and by one of ours.
 AROUND_ns = 100 * NS_PER_MS
 
@@ -33,9 +34,18 @@ def sample() -> Sample:
     return Sample(time.monotonic_ns(), ticks * NS_PER_S // os.sysconf("SC_CLK_TCK"))
 
 
+def pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """Each sample with the next; not over the breaks between rounds."""
+    return [
+        (before, after)
+        for before, after in pairwise(samples)
+        if after.at_ns - before.at_ns <= BREAK_ns
+    ]
+
+
 def stolen_ns(samples: Sequence[Sample]) -> int:
-    """From the first to the last."""
-    return samples[-1].stolen_ns - samples[0].stolen_ns if samples else 0
+    """Over all rounds."""
+    return sum(after.stolen_ns - before.stolen_ns for before, after in pairs(samples))
 
 
 def n_in_stolen_time(
@@ -44,7 +54,7 @@ def n_in_stolen_time(
     """How many of these scans had the count grow during them, or close by."""
     grown = [
         (before.at_ns, after.at_ns)
-        for before, after in pairwise(samples)
+        for before, after in pairs(samples)
         if after.stolen_ns > before.stolen_ns
     ]
     return sum(

@@ -19,6 +19,7 @@ MISSING = f"{PROGRAM} is not installed: measured without stress"
 BEGIN_WITHIN_s = 1.0
 END_WITHIN_s = 10.0
 GRACE_s = 60
+GRACE_PART = 2  # of the span that was asked for: rounds take longer than their scans
 
 
 def found() -> str | None:
@@ -28,7 +29,8 @@ def found() -> str | None:
 def command(program: str, n_cores: int, span_s: float) -> list[str]:
     """Arithmetic on every core, one worker that walks through memory, one that switches."""
     words = [program, "--cpu", str(n_cores), "--vm", "1", "--vm-bytes", "64M", "--switch", "1"]
-    return [*words, "--timeout", f"{int(span_s) + GRACE_s}s", "--quiet"]
+    limit_s = int(span_s + span_s / GRACE_PART) + GRACE_s
+    return [*words, "--timeout", f"{limit_s}s", "--quiet"]
 
 
 def words(n_cores: int) -> str:
@@ -36,12 +38,26 @@ def words(n_cores: int) -> str:
     return f"stress-ng on all {n_cores} cores, one memory worker and one that switches beside"
 
 
+class Beside:
+    """Load that runs beside; `words` is for the report, also when there is no stress-ng."""
+
+    def __init__(self, words: str, process: subprocess.Popen[bytes] | None) -> None:
+        self.words = words
+        self._process = process
+
+    def looked_at(self) -> str:
+        """The words, and whether it has ended before it was told to."""
+        if self._process is not None and self._process.poll() is not None:
+            self.words += f"; it ended too soon, with exit code {self._process.returncode}"
+        return self.words
+
+
 @contextlib.contextmanager
-def beside(span_s: float) -> Iterator[str]:
-    """Keep every core busy; gives the words for the report, also when there is no stress-ng."""
+def beside(span_s: float) -> Iterator[Beside]:
+    """Keep every core busy."""
     program = found()
     if program is None:
-        yield MISSING
+        yield Beside(MISSING, None)
         return
     n_cores = os.cpu_count() or 1
     process = subprocess.Popen(
@@ -55,7 +71,7 @@ def beside(span_s: float) -> Iterator[str]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(BEGIN_WITHIN_s)
             raise UsageError(f"{PROGRAM}: ended at once with exit code {process.returncode}")
-        yield words(n_cores)
+        yield Beside(words(n_cores), process)
     finally:
         process.terminate()
         try:

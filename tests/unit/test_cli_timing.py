@@ -17,6 +17,8 @@ from tests.support.site_files import GARAGE, write_site
         (["--read-chargers"], "--read-chargers: only with --site"),
         (["--no-bus", "--for", "1000h"], "--for: more than"),
         (["--no-bus", "--period-ms", "9.9"], "--period-ms: 9.9 ms is below 10 ms"),
+        (["--no-bus", "--period-ms", "nan"], "--period-ms: nan is no number"),
+        (["--no-bus", "--html", "/nowhere/x.html"], "--html: /nowhere is no directory"),
     ],
 )
 def test_timing_words_that_do_not_go_together_are_refused(words: list[str], says: str) -> None:

@@ -146,13 +146,20 @@ def test_plan_with_a_period_above_two_seconds_is_refused():
     assert line == "site.period_ms: 2001.0 ms lets status blocks grow older than 2000.0 ms"
 
 
+def test_plan_moves_nobody_where_that_would_not_help() -> None:
+    """A single charger that does not fit the period fits no other bus either."""
+    tables = make_tables(1, period_ms=500)
+    line = refusal_of(tables, changed_maps(tables, timeout_ms=900))
+    assert "another bus" not in line
+
+
 def test_plan_that_does_not_fit_names_slot_excess_and_remedies():
     line = refusal_of(make_tables(n_chargers=12))
     assert line == (
         "bus.bus: slot 'setpoint bay12' does not fit: the worst-case scan of 564.3 ms is 64.3 ms"
         " longer than site.period_ms = 500; would fit with site.period_ms = 590"
         " or bus.bus.baud = 38400 (460.6 ms) or the last 4 of 12 chargers on another bus"
-        " (454.5 ms stay here)"
+        " (454.5 ms then)"
     )
 
 

@@ -15,6 +15,13 @@ def test_stolen_is_what_the_count_grew_by() -> None:
     assert (stolen_ns(SAMPLES), stolen_ns([]), stolen_ns(SAMPLES[:1])) == (10, 0, 0)
 
 
+def test_what_is_taken_in_the_break_between_two_rounds_is_none_of_a_scan() -> None:
+    later = [Sample(at_ns + 5_000 * MS_ns, n + 900) for at_ns, n in SAMPLES]
+    samples = [*SAMPLES, *later]
+    assert stolen_ns(samples) == 20
+    assert n_in_stolen_time(samples, [3_000 * MS_ns], [3_001 * MS_ns]) == 0
+
+
 @pytest.mark.parametrize(
     ("started_ms", "ended_ms", "n"),
     [(1_060, 1_070, 1), (800, 949, 0), (800, 950, 1), (1_200, 1_300, 1), (1_201, 1_300, 0)],

@@ -35,7 +35,7 @@ from loadctl.slots import (
 from loadctl.tables import Tables
 from loadctl.units import NS_PER_MS, ms_from_ns, s_from_ns
 
-__all__ = ["BusPlan", "Plan", "Slot", "describe", "make_plan"]
+__all__ = ["BusPlan", "Plan", "Slot", "describe", "gives_words", "make_plan"]
 
 # Time of the gateway itself, beside the wire. The law takes far less than a millisecond; the
 # rest is room for waking the I/O threads of a loaded machine wherever all buses meet.
@@ -349,6 +349,11 @@ def describe(plan: Plan, tables: Tables) -> list[str]:
     return lines
 
 
+def gives_words(bus: BusPlan) -> str:
+    n = bus.n_gives_per_scan
+    return "1 raise or refresh" if n == 1 else f"{n} raises or refreshes"
+
+
 def _bus_lines(bus: BusPlan) -> list[tuple[str, int]]:
     found = []
     if bus.meter_slots:
@@ -367,7 +372,7 @@ def _bus_lines(bus: BusPlan) -> list[tuple[str, int]]:
         takes_ns = sum(slot.worst_ns for slot in bus.setpoint_slots)
         found.append((f"{_count(bus.setpoint_slots, 'setpoint')}, decreases", takes_ns))
         found.append(("1 probe of a silent charger", bus.probe_slot.worst_ns))
-        gives = f"{bus.n_gives_per_scan} raises or refreshes"
+        gives = gives_words(bus)
         found.append((gives, _give_ns(bus)))
     return found
 

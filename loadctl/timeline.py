@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from loadctl.plan import BusPlan, Plan, Slot
+from loadctl.plan import BusPlan, Plan, Slot, gives_words
 from loadctl.tables import Tables
 from loadctl.units import ms_from_ns
 
@@ -47,7 +47,7 @@ def spans_of(plan: Plan, bus: BusPlan) -> list[Span]:
         takes.append(("probe", "probe", bus.probe_slot.worst_ns))
     _lay(found, TAKE, plan.take_end_ns - sum(take[2] for take in takes), takes)
     give_ns = max((slot.worst_ns for slot in bus.setpoint_slots), default=0)
-    group = f"{bus.n_gives_per_scan} raises or refreshes"
+    group = gives_words(bus)
     gives = [(group, "a raise or a refresh", give_ns)] * bus.n_gives_per_scan
     _lay(found, GIVE, plan.give_at_ns, gives)
     return found

@@ -154,7 +154,7 @@ def cost_lines(spent: cost.Cost | None) -> list[str]:
     return [
         f"at most {spent.percent:.1f} % of one core for the scan; the guard beside it comes on top",
         f"{spent.exchanges_per_s:.0f} exchanges a second of {spent.exchange_us:.0f} us each,"
-        f" {spent.scans_per_s:g} scans a second of {spent.scan_us:.0f} us",
+        f" {spent.scans_per_s:.3g} scans a second of {spent.scan_us:.0f} us",
     ]
 
 

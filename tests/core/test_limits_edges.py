@@ -379,3 +379,21 @@ def test_background_that_was_higher_leaves_those_who_charge_their_minima() -> No
     held.step()
     assert [row.share_high_mA for row in held.chargers] == [6000, 6000]
     assert [row.action for row in held.chargers] == [0, 0]
+
+
+def test_what_one_cannot_be_given_is_taken_off_once() -> None:
+    """a is silent at 16 A; b has no setpoint yet, and nothing of its own to take off."""
+    held = Still(site([circuit("main", 30_000)], [charger("a"), charger("b")]))
+    held.set(0, 16_000)
+    held.chargers[0].is_silent = True
+    held.set(1, 0)
+    held.step()
+    assert (held.chargers[1].is_admitted, held.chargers[1].share_high_mA) == (1, 14_000)
+
+
+def test_raises_wait_below_a_meter_above_its_limit_also_when_nobody_charges() -> None:
+    held = metered(51_000)
+    held.set(0, 0)
+    held.step()
+    assert list(held.circuits[0].is_above) == [1] * 3
+    assert list(held.circuits[0].raise_after_ns) == [NOW_ns + 15 * NS_PER_S] * 3

@@ -266,6 +266,8 @@ def test_gives_come_by_tier_and_file_once_they_are_confirmed() -> None:
     assert held.core.gives() == [(1, 7000), (3, 9000), (0, 6000), (2, 8000)]
     held.chargers[3].action = TAKE
     assert held.core.gives() == [(1, 7000), (0, 6000), (2, 8000)]
+    held.step()
+    assert held.core.gives() == []  # those of the scan before do not stand any more
 
 
 @pytest.mark.parametrize(("action", "done"), [(TAKE, "take_done"), (GIVE, "give_done")])

@@ -305,3 +305,27 @@ def test_first_step_counts_no_charge() -> None:
     held = still()
     set_fields(held.site, has_stepped=False, now_ns=0)
     assert stepped(held, 6000, 6000).taken_mAms == 0
+
+
+@pytest.mark.parametrize("setpoint_mA", [0, 6000])
+def test_next_car_has_no_cap_and_takes_no_less(setpoint_mA: int) -> None:
+    flags = {"has_cap": True, "cap_mA": 8000, "takes_less": True, "has_fitted": True}
+    row = stepped(still(), setpoint_mA, state=STATE_A, **flags)
+    assert (row.has_cap, row.takes_less, row.has_fitted) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("had_fitted", [False, True])
+def test_pause_by_a_limit_begins_without_having_fitted(had_fitted: bool) -> None:
+    held = Still(site([circuit("main", 5999)], [charger("x")]))
+    row = stepped(held, 6000, 6000, has_fitted=had_fitted, session=CHARGING)
+    assert (row.action_mA, row.pause, row.has_fitted) == (0, Pause.PAUSE_LIMIT, 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "offered_at_ns"), [(CHARGING, NOW_ns), (OFFERED, SINCE_ns - WAKE_ns)]
+)
+def test_offer_of_one_that_is_done_counts_from_when_it_was_made(
+    part: int, offered_at_ns: int
+) -> None:
+    row = stepped(still(), 6000, state=STATE_B, session=part, session_since_ns=SINCE_ns - WAKE_ns)
+    assert (row.session, row.offered_at_ns) == (DONE, offered_at_ns)

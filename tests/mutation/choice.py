@@ -15,6 +15,7 @@ TESTS_OF = {
     "crumbs": ("share_cases", "settled"),
     "heap": ("share_cases", "settled"),
     "sort": ("share_cases", "settled"),
+    "core": ("core_calls", "order_edges", "border", "external_edges"),
     "turns": ("admit",),
     "order": ("order", "cuts"),
 }

@@ -35,7 +35,9 @@ def arguments() -> argparse.Namespace:
     what.add_argument("--sample", type=int, default=180, metavar="N", help="default: 180")
     what.add_argument("--all", action="store_true", help="every mutant")
     what.add_argument(
-        "--survivors", action="store_true", help="those that survived the last runs, or are new"
+        "--survivors",
+        action="store_true",
+        help="those that survived the last runs, or are new, and are not explained",
     )
     parser.add_argument("--seed", type=int, default=SEED, help="of the sample")
     parser.add_argument("--only", default="", metavar="TEXT", help="in file or function")
@@ -58,7 +60,8 @@ def main() -> None:
     known: dict[int, Outcome] = {}
     state = state_of_everything()
     if args.survivors:
-        known = killed_before(wanted, ids, store, None)
+        known = {m.number: Outcome(None) for m in wanted if explained.covers(m)}
+        known |= killed_before(wanted, ids, store, None)
     elif args.all:
         known = killed_before(wanted, ids, store, state)
     else:

@@ -172,3 +172,12 @@ def wait_gone(pid: int, within_s: float) -> float:
         assert time.monotonic() - began_s < within_s, f"process {pid} is still there"
         time.sleep(LOOK_EVERY_s / 4)
     return time.monotonic() - began_s
+
+
+def wait_unlocked(runtime_dir: Path, within_s: float) -> None:
+    """Until no site runs there: threads of a process that is gone may hold its lock a moment
+    longer."""
+    began_s = time.monotonic()
+    while runtime.running_sites([runtime_dir]):
+        assert time.monotonic() - began_s < within_s, f"{runtime_dir} is still locked"
+        time.sleep(LOOK_EVERY_s / 4)

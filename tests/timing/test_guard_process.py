@@ -24,10 +24,18 @@ from loadctl import tables as plain
 from loadctl.bound import takeover_bounds
 from loadctl.guard.words import State
 from loadctl.link import Link
-from loadctl.runtime import SiteDir, claim, find_site, running_sites
+from loadctl.runtime import SiteDir, claim, find_site
 from loadctl.site.load import load_site
 from loadctl.units import NS_PER_MS, NS_PER_S, ms_from_ns
-from tests.support.running_site import ENV, Running, is_alive, running_site, site_text, wait_gone
+from tests.support.running_site import (
+    ENV,
+    Running,
+    is_alive,
+    running_site,
+    site_text,
+    wait_gone,
+    wait_unlocked,
+)
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
@@ -116,7 +124,7 @@ def test_guard_killed_the_scan_notices_within_two_seconds_writes_failsafe_and_en
     print(f"failsafe {ms_from_ns(took_ns):.0f} ms after the guard was killed, ended {gone_s:.2f} s")
     assert took_ns <= 2 * NS_PER_S + bound_ns(running)
     assert "the guard is gone: the scan ends" in running.said()
-    assert running_sites([running.runtime_dir]) == []
+    wait_unlocked(running.runtime_dir, 2)
 
 
 def test_guard_stopped_the_scan_writes_failsafe_and_ends_and_the_guard_comes_back(

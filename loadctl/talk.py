@@ -173,8 +173,8 @@ class BusTalk:
                 station.wants_kick
                 and station.kick is not None
                 and self._ends_by(until_ns, station, station.kick)
+                and self._kick(station)
             ):
-                self._kick(station)
                 return True
         return False
 
@@ -488,12 +488,16 @@ class BusTalk:
             self._kick(station)
         yield from ()
 
-    def _kick(self, station: ChargerStation) -> None:
-        """Feed a watchdog that only this feeds; never but after an acknowledged setpoint."""
-        if station.kick is not None:
-            reply = self._transact(station, station.kick)
-            station.wants_kick = reply.code is Code.NOT_SENT
-            self._answered(station, reply)
+    def _kick(self, station: ChargerStation) -> bool:
+        """Feed a watchdog that only this feeds; never but after an acknowledged setpoint. False
+        when it was not sent: on a port that is gone that comes at once, so it waits for its next
+        turn."""
+        if station.kick is None:
+            return False
+        reply = self._transact(station, station.kick)
+        station.wants_kick = reply.code is Code.NOT_SENT
+        self._answered(station, reply)
+        return not station.wants_kick
 
     def _answered(self, station: ChargerStation, reply: Reply) -> None:
         if reply.code is not Code.NOT_SENT:

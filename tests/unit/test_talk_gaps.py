@@ -128,6 +128,17 @@ def test_talk_kick_fills_a_gap_before_any_status(tmp_path: Path) -> None:
     assert bench.addresses() == [13, 11]
 
 
+def test_talk_kick_that_cannot_be_sent_is_tried_once_and_left_for_later(tmp_path: Path) -> None:
+    """On a port that is gone the answer comes at once: nothing may spin until the phase ends."""
+    bench = armed_bench(tmp_path, 2)
+    bench.chargers[1].kick = KICK
+    bench.chargers[1].wants_kick = True
+    bench.wire.answer = lambda exchange: (Code.NOT_SENT, b"")
+    bench.talk.take()
+    assert len(bench.wire.sent) == 1
+    assert bench.chargers[1].wants_kick
+
+
 def test_talk_bring_down_sends_its_orders_and_nothing_else(tmp_path: Path) -> None:
     bench = armed_bench(tmp_path, 3)
     bench.chargers[0].kick = KICK

@@ -83,6 +83,8 @@ cdef struct event_t:
     int32_t who                 # charger, meter or bus, as the kind says; -1 nobody
     int32_t first
     int32_t second
+    int32_t third
+    int32_t fourth
 
 cdef struct ring_t:
     int64_t n_total             # events so far; the newest is events[(n_total - 1) % N_EVENTS]

@@ -276,10 +276,13 @@ cdef class Writer:
         self.devices[device_i].is_silent, self.devices[device_i].arming = is_silent, arming
         self.devices[device_i].is_starved = is_starved
 
-    def event(self, int kind, int who, int first, int second, int64_t at_ns):
+    def event(
+        self, int kind, int who, int first, int second, int64_t at_ns, int third=0, int fourth=0
+    ):
         cdef event_t* event = &self.ring.events[self.ring.n_total % N_EVENTS]
         event.at_ns, event.scan = at_ns, self.stats.scans
         event.kind, event.who, event.first, event.second = kind, who, first, second
+        event.third, event.fourth = third, fourth
         self.ring.n_total += 1
 
     # what readers see

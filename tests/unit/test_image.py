@@ -162,7 +162,7 @@ def test_image_exchange_counts_each_code_in_its_own_counter(
 def test_image_events_come_oldest_first_and_the_ring_keeps_the_newest(tmp_path: Path) -> None:
     writer = writer_at(tmp_path / "image")
     for event_i in range(image.MAX_EVENTS + 5):
-        writer.event(3, 1, event_i, -event_i, 100 + event_i)
+        writer.event(3, 1, event_i, -event_i, 100 + event_i, 7, -event_i)
     writer.publish(1)
     seen = image.Reader(tmp_path / "image").snapshot()
     assert seen["n_events"] == image.MAX_EVENTS + 5
@@ -175,6 +175,8 @@ def test_image_events_come_oldest_first_and_the_ring_keeps_the_newest(tmp_path: 
         "who": 1,
         "first": image.MAX_EVENTS + 4,
         "second": -(image.MAX_EVENTS + 4),
+        "third": 7,
+        "fourth": -(image.MAX_EVENTS + 4),
     }
 
 

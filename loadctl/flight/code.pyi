@@ -1,0 +1,6 @@
+"""Typing of the packing of records; `code.pyx` holds the words on each call."""
+
+from typing_extensions import Buffer
+
+def pack(words: Buffer) -> tuple[bytes, bytes]: ...
+def unpack(packed: bytes, hashes: bytes, n_words: int) -> bytearray: ...

@@ -3,16 +3,18 @@
 Pure: words in, bytes out, and back. What comes back is checked against its bounds only: that
 nothing was changed on the way is for the sum of the chunk to say. A chunk is packed by itself.
 
-Numbers are zigzag varints. Of a record: its flags, calls, and what its counters and times moved by.
-Of a call: which of the shapes so far, or 0 and a new one; the first argument where it is a plain
-number, as the difference to that of the last call of this shape; the others to those of the
-last call of this shape and first argument, times counted from the last step. Hashes and sums
-do not compress and stand apart.
+Of a record: its flags, calls, and what its counters and times moved by. Of a call: which of the
+shapes so far, or 0 and a new one; the first argument where it is a plain number, as the difference
+to that of the last call of this shape; the others to those of the last call of this shape and first
+argument, times counted from the last step. Each number is zigzag, as many bytes as it needs. Its
+length goes to one stream and its bytes to others, by their significance and by what the number is:
+what is noise in one of them spoils the others for the compressor no more. Hashes and sums stand in
+a stream of their own.
 """
 
 cimport cython
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from libc.stdint cimport int64_t, uint64_t
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from loadctl.flight.words cimport (
@@ -26,71 +28,108 @@ import struct
 from loadctl.errors import LoadctlError
 
 cdef enum:
-    MOST_VARINT = 10
     MOST_SHAPES = 4096
-    INDEX_BITS = 44
+    MOST_INDEX = 16384      # rarer ones share a place: worse packed, not wrong
+
+    PLAIN = 0               # classes of numbers
+    TIME = 1
+    READING = 2
+    N_CLASSES = 3
+    PER_CLASS = 9           # streams: lengths, then bytes from the lowest on
+    HASHES = 27             # the last stream
+    N_STREAMS = 28
+
+LENGTHS = struct.Struct(f"<{N_STREAMS}I")
+
+
+cdef struct shape_t:
+    int64_t shape
+    int64_t index           # of the last call
+    int32_t *begins         # by index: where its row begins, plus one; 0: nowhere yet
+    int32_t n_begins
 
 
 @cython.final
 cdef class Last:
-    """What every call was told last, by shape and first argument."""
+    """The shapes so far, and what every call was told last, by shape and first argument."""
 
-    cdef dict begins        # key -> where its words begin
+    cdef shape_t *shapes
+    cdef int n_shapes
     cdef int64_t *words
-    cdef Py_ssize_t n
-    cdef Py_ssize_t room
+    cdef int32_t n_words
+    cdef int32_t room
 
     def __cinit__(self):
-        self.begins = {}
-        self.room = 4096
-        self.words = <int64_t *>PyMem_Malloc(self.room * 8)
-        if self.words == NULL:
+        self.shapes = <shape_t *>PyMem_Calloc(MOST_SHAPES, sizeof(shape_t))
+        if self.shapes == NULL:
             raise MemoryError
 
     def __dealloc__(self):
+        cdef int k
+        if self.shapes != NULL:
+            for k in range(self.n_shapes):
+                PyMem_Free(self.shapes[k].begins)
+        PyMem_Free(self.shapes)
         PyMem_Free(self.words)
 
-    cdef int64_t *row(self, int64_t shape_i, int64_t index, int64_t n_words) except NULL:
+    cdef int add(self, int64_t shape) except -1:
+        """Its number, from 1 on."""
+        if not is_sound(shape) or self.n_shapes >= MOST_SHAPES:
+            raise LoadctlError(f"record: {shape:#x} is no shape of a call")
+        self.shapes[self.n_shapes].shape = shape
+        self.n_shapes += 1
+        return self.n_shapes
+
+    cdef int64_t *row(self, shape_t *of, int64_t index) except NULL:
         """Zeros at first. Valid until the next row is asked for."""
-        key = shape_i << INDEX_BITS | (index & ((<int64_t>1 << INDEX_BITS) - 1))
-        begin = self.begins.get(key)
-        cdef Py_ssize_t at
-        cdef int64_t *moved
-        if begin is None:
-            at = self.n
-            if at + n_words > self.room:
-                self.room = 2 * (at + n_words)
-                moved = <int64_t *>PyMem_Realloc(self.words, self.room * 8)
-                if moved == NULL:
-                    raise MemoryError
-                self.words = moved
-            memset(self.words + at, 0, n_words * 8)
-            self.begins[key] = at
-            self.n += n_words
-        else:
-            at = begin
-        return self.words + at
+        cdef int32_t place = <int32_t>index if 0 <= index < MOST_INDEX else 0
+        cdef int32_t n = place + 1, n_words
+        if place >= of.n_begins:
+            of.begins = <int32_t *>grown(of.begins, n * sizeof(int32_t))
+            memset(of.begins + of.n_begins, 0, (n - of.n_begins) * sizeof(int32_t))
+            of.n_begins = n
+        if of.begins[place] == 0:
+            n_words = plain_words(of.shape)
+            if self.n_words + n_words > self.room:
+                self.room = 2 * (self.n_words + n_words) + 1024
+                self.words = <int64_t *>grown(self.words, self.room * sizeof(int64_t))
+            memset(self.words + self.n_words, 0, n_words * sizeof(int64_t))
+            of.begins[place] = self.n_words + 1
+            self.n_words += n_words
+        return self.words + of.begins[place] - 1
 
 
-cdef int64_t plain_words(int64_t shape) noexcept nogil:
-    """Words of arguments that are told as differences."""
-    cdef int64_t k, of, n = 0
+cdef void *grown(void *memory, size_t n_bytes) except NULL:
+    cdef void *moved = PyMem_Realloc(memory, n_bytes)
+    if moved == NULL:
+        raise MemoryError
+    return moved
+
+
+cdef int32_t plain_words(int64_t shape) noexcept nogil:
+    """Words of arguments that are told as differences; never none."""
+    cdef int64_t k, of
+    cdef int32_t n = 1
     for k in range(count_of(shape)):
         of = type_of(shape, k)
         if of == TYPE_TRIPLE:
             n += 3
         elif of == TYPE_INT or of == TYPE_TIME or of == TYPE_LETTER:
             n += 1
-    return n + 1    # never none
+    return n
 
 
 cdef bint has_index(int64_t shape) noexcept nogil:
     return count_of(shape) > 0 and type_of(shape, 0) == TYPE_INT
 
 
+cdef int class_of(int64_t type) noexcept nogil:
+    return TIME if type == TYPE_TIME else READING if type == TYPE_TRIPLE else PLAIN
+
+
 cdef bint is_sound(int64_t shape) noexcept nogil:
     cdef int64_t k
-    if count_of(shape) > MOST_ARGUMENTS or answer_of(shape) > ANSWER_PAIRS:
+    if shape < 0 or count_of(shape) > MOST_ARGUMENTS or answer_of(shape) > ANSWER_PAIRS:
         return False
     for k in range(count_of(shape)):
         if type_of(shape, k) > TYPE_TUNING:
@@ -112,32 +151,39 @@ cdef class Packer:
     """One chunk on its way into bytes."""
 
     cdef Last last
-    cdef dict shapes        # shape -> number from 1 on
-    cdef unsigned char *out
-    cdef Py_ssize_t n
+    cdef dict numbers       # of shapes
+    cdef unsigned char *out[28]
+    cdef Py_ssize_t n[28]
+    cdef Py_ssize_t room[28]
     cdef const int64_t[::1] words
     cdef Py_ssize_t at      # next word
     cdef int64_t header[9]  # of the record before
     cdef int64_t period_ns
 
     def __cinit__(self, const int64_t[::1] words):
-        self.last, self.shapes, self.words = Last(), {}, words
-        # A new shape is told in a byte and a varint, everything else in a varint a word.
-        self.out = <unsigned char *>PyMem_Malloc((MOST_VARINT + 1) * (words.shape[0] + 1))
-        if self.out == NULL:
-            raise MemoryError
+        self.last, self.numbers, self.words = Last(), {}, words
 
     def __dealloc__(self):
-        PyMem_Free(self.out)
+        cdef int k
+        for k in range(N_STREAMS):
+            PyMem_Free(self.out[k])
 
-    cdef void put(self, int64_t value) noexcept nogil:
+    cdef int byte(self, int stream, unsigned char value) except -1:
+        if self.n[stream] == self.room[stream]:
+            self.room[stream] = 2 * self.room[stream] + 256
+            self.out[stream] = <unsigned char *>grown(self.out[stream], self.room[stream])
+        self.out[stream][self.n[stream]] = value
+        self.n[stream] += 1
+        return 0
+
+    cdef int put(self, int64_t value, int of=PLAIN) except -1:
         cdef uint64_t rest = (<uint64_t>value << 1) ^ <uint64_t>(value >> 63)
-        while rest >= 128:
-            self.out[self.n] = <unsigned char>(rest & 127 | 128)
-            rest >>= 7
-            self.n += 1
-        self.out[self.n] = <unsigned char>rest
-        self.n += 1
+        cdef int length = 0, stream = of * PER_CLASS
+        while rest:
+            length += 1
+            self.byte(stream + length, rest & 255)
+            rest >>= 8
+        return self.byte(stream, length)
 
     cdef int64_t next(self) except? -1:
         if self.at >= self.words.shape[0]:
@@ -145,22 +191,25 @@ cdef class Packer:
         self.at += 1
         return self.words[self.at - 1]
 
-    cdef int record(self, bytearray hashes) except -1:
+    cdef int record(self) except -1:
         cdef const int64_t *h
         cdef int64_t base_ns
+        cdef int k
         if self.at + HEADER_WORDS > self.words.shape[0]:
             raise LoadctlError("record: ends within its header")
         h = &self.words[self.at]
         base_ns = h[AT_BASE]
-        hashes += (<const unsigned char *>&h[AT_HASH])[:8]
-        hashes += (<const unsigned char *>&h[AT_SUM])[:8]
+        for k in range(8):
+            self.byte(HASHES, (<const unsigned char *>&h[AT_HASH])[k])
+        for k in range(8):
+            self.byte(HASHES, (<const unsigned char *>&h[AT_SUM])[k])
         self.put(h[AT_FLAGS])
         self.put(h[AT_CALLS])
         self.put(minus(h[AT_SEQUENCE], self.header[AT_SEQUENCE]))
         self.put(minus(h[AT_SCAN], self.header[AT_SCAN]))
-        self.put(minus(minus(base_ns, self.header[AT_BASE]), self.period_ns))
+        self.put(minus(minus(base_ns, self.header[AT_BASE]), self.period_ns), TIME)
         self.put(minus(minus(h[AT_ENDED], base_ns),
-                       minus(self.header[AT_ENDED], self.header[AT_BASE])))
+                       minus(self.header[AT_ENDED], self.header[AT_BASE])), TIME)
         self.period_ns = minus(base_ns, self.header[AT_BASE])
         memcpy(self.header, h, sizeof(self.header))
         self.at += HEADER_WORDS
@@ -169,24 +218,22 @@ cdef class Packer:
         return 0
 
     cdef int call(self, int64_t base_ns) except -1:
-        cdef int64_t shape = self.next(), shape_i, index = 0, word, k, of, n
+        cdef int64_t shape = self.next(), index = 0, word, k, of, n
         cdef int64_t *row
-        known = self.shapes.get(shape)
-        if known is None:
-            if not is_sound(shape) or len(self.shapes) >= MOST_SHAPES:
-                raise LoadctlError(f"record: {shape:#x} is no shape of a call")
-            self.shapes[shape] = shape_i = len(self.shapes) + 1
+        cdef shape_t *known
+        number = self.numbers.get(shape)
+        if number is None:
+            self.numbers[shape] = number = self.last.add(shape)
             self.put(0)
             self.put(shape)
         else:
-            shape_i = known
-            self.put(shape_i)
+            self.put(number)
+        known = &self.last.shapes[<int>number - 1]
         if has_index(shape):
             index = self.next()
-            row = self.last.row(0, shape_i, 1)
-            self.put(minus(index, row[0]))
-            row[0] = index
-        row = self.last.row(shape_i, index, plain_words(shape))
+            self.put(minus(index, known.index))
+            known.index = index
+        row = self.last.row(known, index)
         for k in range(has_index(shape), count_of(shape)):
             of = type_of(shape, k)
             if of == TYPE_RUN or of == TYPE_TUNING:
@@ -197,7 +244,7 @@ cdef class Packer:
                 word = self.next()
                 if of == TYPE_TIME:
                     word = minus(word, base_ns)
-                self.put(minus(word, row[0]))
+                self.put(minus(word, row[0]), class_of(of))
                 row[0] = word
                 row += 1
         if answer_of(shape) == ANSWER_INT:
@@ -217,12 +264,12 @@ cdef class Packer:
 
 
 def pack(const int64_t[::1] words):
-    """Whole records in; their numbers and their hashes out."""
+    """Whole records as bytes, for a compressor."""
     packer = Packer(words)
-    hashes = bytearray()
     while packer.at < words.shape[0]:
-        packer.record(hashes)
-    return (<char *>packer.out)[:packer.n], bytes(hashes)
+        packer.record()
+    streams = [(<char *>packer.out[k])[:packer.n[k]] for k in range(N_STREAMS)]
+    return LENGTHS.pack(*[len(stream) for stream in streams]) + b"".join(streams)
 
 
 @cython.final
@@ -230,29 +277,53 @@ cdef class Unpacker:
     """One chunk on its way back. Reads no byte and writes no word outside of its bounds."""
 
     cdef Last last
-    cdef list shapes
     cdef const unsigned char[::1] data
-    cdef Py_ssize_t n       # next byte
+    cdef Py_ssize_t n[28]   # next byte of each stream
+    cdef Py_ssize_t end[28]
     cdef int64_t[::1] words
     cdef Py_ssize_t at      # next word
     cdef int64_t header[9]
     cdef int64_t period_ns
 
     def __cinit__(self, const unsigned char[::1] data, int64_t[::1] words):
-        self.last, self.shapes, self.data, self.words = Last(), [], data, words
+        cdef int k
+        cdef Py_ssize_t begin = LENGTHS.size
+        self.last, self.data, self.words = Last(), data, words
+        if data.shape[0] < begin:
+            raise LoadctlError(f"record: {data.shape[0]} bytes hold none")
+        for k, length in enumerate(LENGTHS.unpack(data[:begin])):
+            self.n[k] = begin
+            begin = self.end[k] = begin + length
+        if begin != data.shape[0]:
+            raise LoadctlError(f"record: {data.shape[0]} bytes, its streams have {begin}")
 
-    cdef int64_t next(self) except? -1:
+    cdef int fail(self) except -1:
+        raise LoadctlError("record: its bytes end within a number")
+
+    cdef int64_t next(self, int of=PLAIN) except? -1:
         cdef uint64_t value = 0
-        cdef int shift = 0
-        cdef unsigned char byte = 128
-        while byte & 128:
-            if self.n >= self.data.shape[0] or shift > 63:
-                raise LoadctlError("record: its bytes end within a number")
-            byte = self.data[self.n]
-            value |= <uint64_t>(byte & 127) << shift
-            shift += 7
-            self.n += 1
+        cdef int k, length, stream = of * PER_CLASS
+        if self.n[stream] == self.end[stream]:
+            self.fail()
+        length = self.data[self.n[stream]]
+        self.n[stream] += 1
+        if length > 8:
+            self.fail()
+        for k in range(length):
+            stream += 1
+            if self.n[stream] == self.end[stream]:
+                self.fail()
+            value |= <uint64_t>self.data[self.n[stream]] << (8 * k)
+            self.n[stream] += 1
         return <int64_t>((value >> 1) ^ (~(value & 1) + 1))
+
+    cdef int64_t next_hash(self) except? -1:
+        cdef int64_t value
+        if self.n[HASHES] + 8 > self.end[HASHES]:
+            self.fail()
+        memcpy(&value, &self.data[self.n[HASHES]], 8)
+        self.n[HASHES] += 8
+        return value
 
     cdef int put(self, int64_t word) except -1:
         if self.at >= self.words.shape[0]:
@@ -261,21 +332,21 @@ cdef class Unpacker:
         self.at += 1
         return 0
 
-    cdef int record(self, int64_t hash, int64_t sum) except -1:
+    cdef int record(self) except -1:
         cdef Py_ssize_t begin = self.at
         cdef int64_t h[9]
         cdef int64_t k
-        h[AT_HASH], h[AT_SUM] = hash, sum
+        h[AT_HASH], h[AT_SUM] = self.next_hash(), self.next_hash()
         h[AT_FLAGS], h[AT_CALLS] = self.next(), self.next()
         h[AT_SEQUENCE] = plus(self.header[AT_SEQUENCE], self.next())
         h[AT_SCAN] = plus(self.header[AT_SCAN], self.next())
-        h[AT_BASE] = plus(plus(self.header[AT_BASE], self.period_ns), self.next())
+        h[AT_BASE] = plus(plus(self.header[AT_BASE], self.period_ns), self.next(TIME))
         h[AT_ENDED] = plus(
-            plus(h[AT_BASE], minus(self.header[AT_ENDED], self.header[AT_BASE])), self.next()
+            plus(h[AT_BASE], minus(self.header[AT_ENDED], self.header[AT_BASE])), self.next(TIME)
         )
         self.period_ns = minus(h[AT_BASE], self.header[AT_BASE])
-        memcpy(self.header, h, sizeof(h))
         h[AT_WORDS] = 0
+        memcpy(self.header, h, sizeof(h))
         for k in range(HEADER_WORDS):
             self.put(h[k])
         for _ in range(h[AT_CALLS]):
@@ -284,23 +355,20 @@ cdef class Unpacker:
         return 0
 
     cdef int call(self, int64_t base_ns) except -1:
-        cdef int64_t shape_i = self.next(), shape, index = 0, word, k, of, n
+        cdef int64_t number = self.next(), shape, index = 0, word, k, of, n
         cdef int64_t *row
-        if shape_i == 0:
-            shape = self.next()
-            if not is_sound(shape) or len(self.shapes) >= MOST_SHAPES:
-                raise LoadctlError(f"record: {shape:#x} is no shape of a call")
-            self.shapes.append(shape)
-            shape_i = len(self.shapes)
-        elif not 0 < shape_i <= len(self.shapes):
-            raise LoadctlError(f"record: shape {shape_i} of {len(self.shapes)}")
-        shape = self.shapes[shape_i - 1]
+        cdef shape_t *known
+        if number == 0:
+            number = self.last.add(self.next())
+        elif not 0 < number <= self.last.n_shapes:
+            raise LoadctlError(f"record: shape {number} of {self.last.n_shapes}")
+        known = &self.last.shapes[number - 1]
+        shape = known.shape
         self.put(shape)
         if has_index(shape):
-            row = self.last.row(0, shape_i, 1)
-            index = row[0] = plus(row[0], self.next())
+            index = known.index = plus(known.index, self.next())
             self.put(index)
-        row = self.last.row(shape_i, index, plain_words(shape))
+        row = self.last.row(known, index)
         for k in range(has_index(shape), count_of(shape)):
             of = type_of(shape, k)
             if of == TYPE_RUN or of == TYPE_TUNING:
@@ -308,7 +376,7 @@ cdef class Unpacker:
                 continue
             n = 0 if of == TYPE_NONE else 3 if of == TYPE_TRIPLE else 1
             for _ in range(n):
-                word = row[0] = plus(row[0], self.next())
+                word = row[0] = plus(row[0], self.next(class_of(of)))
                 row += 1
                 self.put(plus(word, base_ns) if of == TYPE_TIME else word)
         if answer_of(shape) == ANSWER_INT:
@@ -327,13 +395,17 @@ cdef class Unpacker:
         return 0
 
 
-def unpack(const unsigned char[::1] data, bytes hashes, Py_ssize_t n_words):
+def unpack(const unsigned char[::1] data, Py_ssize_t n_words):
     """The words of all records; LoadctlError where that is not what the bytes hold."""
+    cdef int k
     words = bytearray(8 * n_words)
     cdef int64_t[::1] view = memoryview(words).cast("q")
     unpacker = Unpacker(data, view)
-    for hash, sum in struct.iter_unpack("<qq", hashes):
-        unpacker.record(hash, sum)
-    if unpacker.n != data.shape[0] or unpacker.at != n_words:
+    while unpacker.n[HASHES] < unpacker.end[HASHES]:
+        unpacker.record()
+    if unpacker.at != n_words:
         raise LoadctlError(f"record: {unpacker.at} words, its chunk says {n_words}")
+    for k in range(N_STREAMS):
+        if unpacker.n[k] != unpacker.end[k]:
+            raise LoadctlError("record: more bytes than its calls have")
     return words

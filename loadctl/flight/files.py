@@ -30,7 +30,7 @@ VERSION = 1
 HEAD = struct.Struct("<8sIIqqI")  # magic, version, bytes of JSON, layout, site, sum of JSON
 FRAME = struct.Struct("<4sII")  # mark, bytes that follow, their sum
 MARK = b"scns"
-META = struct.Struct("<IIqqIIqqqqqqqqIII")
+META = struct.Struct("<IIqqIIqqqqqqqqII")
 LEVEL = 6
 
 
@@ -74,7 +74,6 @@ class Meta(NamedTuple):
     mono_ns: int
     n_words: int
     n_plant_bytes: int
-    n_hash_bytes: int
 
     def utc_ns(self, mono_ns: int) -> int:
         return self.wall_ns - (self.mono_ns - mono_ns)
@@ -121,15 +120,13 @@ def head_bytes(tables: Tables, more: dict[str, Any]) -> bytes:
 
 def chunk_bytes(meta: Meta, plant: bytes | None, words: memoryview) -> bytes:
     """`meta` without its lengths, which are filled in here."""
-    packed, hashes = pack(words)
     block = plant or b""
     meta = meta._replace(
         has_plant=plant is not None,
         n_words=len(words),
         n_plant_bytes=len(block),
-        n_hash_bytes=len(hashes),
     )
-    body = META.pack(*meta) + zlib.compress(block + hashes + packed, LEVEL)
+    body = META.pack(*meta) + zlib.compress(block + pack(words), LEVEL)
     return FRAME.pack(MARK, len(body), zlib.crc32(body)) + body
 
 
@@ -193,12 +190,11 @@ def chunk_of(body: bytes) -> Chunk:
         raw = zlib.decompress(body[META.size :])
     except zlib.error as error:
         raise Damaged(f"chunk of scan {meta.first_scan}: {error}") from None
-    hashes_at = meta.n_plant_bytes
-    packed_at = hashes_at + meta.n_hash_bytes
-    plant = raw[:hashes_at] if meta.has_plant else None
+    packed = memoryview(raw)[meta.n_plant_bytes :]
+    plant = raw[: meta.n_plant_bytes] if meta.has_plant else None
     if meta.n_words > 8 * len(raw) + 64:
         raise Damaged(f"chunk of scan {meta.first_scan}: {meta.n_words} words cannot be in it")
-    words = unpack(raw[packed_at:], raw[hashes_at:packed_at], meta.n_words)
+    words = unpack(packed, meta.n_words)
     return Chunk(meta, plant, memoryview(words).cast("q"))
 
 

@@ -294,6 +294,10 @@ class Replay:
 
     def _until(self, meta: Meta, words: memoryview) -> memoryview:
         """The records up to the end of what is asked for, counted."""
+        if self._is_inside(meta):
+            self._count(meta.n_records, (meta.first_scan, meta.first_at_ns), meta)
+            self._count(0, (meta.last_scan, meta.last_at_ns), meta)
+            return words
         at = 0
         while at < len(words):
             head = header(words, at)
@@ -301,11 +305,22 @@ class Replay:
             if self.span.behind(head["scan_i"], at_ns):
                 break
             if not self.span.before(head["scan_i"], at_ns):
-                self.played.n_scans += 1
-                self.played.last = (head["scan_i"], at_ns)
-                self.played.first = self.played.first or self.played.last
+                self._count(1, (head["scan_i"], head["ended_at_ns"]), meta)
             at += head["n_words"]
         return words[:at]
+
+    def _is_inside(self, meta: Meta) -> bool:
+        ends = (
+            (meta.first_scan, meta.utc_ns(meta.first_at_ns)),
+            (meta.last_scan, meta.utc_ns(meta.last_at_ns)),
+        )
+        return not any(self.span.before(*end) or self.span.behind(*end) for end in ends)
+
+    def _count(self, n: int, place: tuple[int, int], meta: Meta) -> None:
+        """That many scans, the last of which is there (scan, monotonic)."""
+        self.played.n_scans += n
+        self.played.last = (place[0], meta.utc_ns(place[1]))
+        self.played.first = self.played.first or self.played.last
 
     def _note_difference(
         self, item: Item, meta: Meta, words: memoryview, found: dict[str, Any]

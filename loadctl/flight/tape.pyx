@@ -62,7 +62,8 @@ cdef class Recorder:
     cdef RingWriter ring
     cdef object buffer
     cdef object plant       # keeps the block alive
-    cdef int64_t[::1] words
+    cdef int64_t[::1] view
+    cdef int64_t *words
     cdef const unsigned char[::1] block
     cdef Py_ssize_t n
     cdef Py_ssize_t most
@@ -73,7 +74,8 @@ cdef class Recorder:
     def __init__(self, RingWriter ring, Py_ssize_t most):
         self.ring, self.most = ring, most
         self.buffer = bytearray(8 * most)
-        self.words = memoryview(self.buffer).cast("q")
+        self.view = memoryview(self.buffer).cast("q")
+        self.words = &self.view[0]
         self.n = HEADER_WORDS
 
     def watch(self, plant):
@@ -114,6 +116,10 @@ cdef class Recorder:
         cdef int64_t word
         if value is None:
             return TYPE_NONE
+        if isinstance(value, int):
+            word = value
+            self.put(word)
+            return TYPE_TIME if word >> TIME_FROM_BIT > 0 else TYPE_INT
         if isinstance(value, tuple):
             return self.run(<tuple>value)
         if isinstance(value, str):
@@ -122,9 +128,7 @@ cdef class Recorder:
         if isinstance(value, Tuning):
             self.run(dataclasses.astuple(value))
             return TYPE_TUNING
-        word = value
-        self.put(word)
-        return TYPE_TIME if word >> TIME_FROM_BIT else TYPE_INT
+        raise TypeError(f"{value!r}: the tape holds no argument of this kind")
 
     cdef int64_t run(self, tuple values) except -1:
         cdef bint is_triple = len(values) == 3
@@ -137,7 +141,7 @@ cdef class Recorder:
     def cut(self, int64_t ended_at_ns):
         """End the record here and begin the next."""
         cdef const site_t *site = <const site_t *>&self.block[0]
-        cdef int64_t *words = &self.words[0]
+        cdef int64_t *words = self.words
         cdef Py_ssize_t n = HEADER_WORDS if self.is_unfit else self.n
         words[AT_WORDS] = n
         words[AT_SEQUENCE] = self.sequence

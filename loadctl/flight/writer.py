@@ -282,7 +282,6 @@ class FlightWriter:
             mono_ns=self.now_ns,
             n_words=0,
             n_plant_bytes=0,
-            n_hash_bytes=0,
         )
         data = chunk_bytes(meta, pending.plant, memoryview(pending.words))
         self._rotate(pending, source.tables)

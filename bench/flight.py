@@ -211,10 +211,13 @@ class Cuts:
     """Ends a record of the tape where one ended."""
 
     def __init__(self, core: Any) -> None:
-        self.scan = core.cut
+        self.cut = core.cut
 
     def call(self, name: str, arguments: tuple[Any, ...], said: Any) -> None:
         pass
+
+    def scan(self, ended_at_ns: int, plant: bytearray) -> None:
+        self.cut(ended_at_ns)
 
 
 def play_us(make: Callable[[], Core], words: list[memoryview], n_scans: int, cuts=False) -> float:

@@ -84,7 +84,7 @@ cdef class Player:
             if series is not None:
                 series.sample(&self.block[0], words[begin + AT_ENDED])
             if listener is not None:
-                listener.scan(words[begin + AT_ENDED])
+                listener.scan(words[begin + AT_ENDED], self.plant)
             if first is not None and compares:
                 return {**first, **place}
             if hash != words[begin + AT_HASH] and compares:

@@ -33,8 +33,10 @@ from loadctl.flight.files import (
 from loadctl.flight.player import Player, header
 from loadctl.flight.series import Series
 from loadctl.tables import Tables
+from loadctl.units import NS_PER_S
 
 SHOWN_FIELDS = 12
+SAME_BOOT_ns = 60 * NS_PER_S  # a wall clock is not set by more, or it is another boot
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ class Replay:
         self.recording = recording
         self.span = span or Range()
         self.series = series
+        self.offset_ns: int | None = None  # of the clocks, where the series counts from; None: any
         self.listener = listener
         self.played = Played(notes=list(recording.notes))
         self.heads = dict(recording.files)
@@ -190,7 +193,7 @@ class Replay:
         self.open: list[int] = []  # differences whose fields are not known yet
 
     def run(self) -> Played:
-        items = self._within()
+        items = self.within()
         for path in dict.fromkeys(item.path for item in items):
             with path.open("rb") as file:
                 for item in items:
@@ -198,7 +201,7 @@ class Replay:
                         self._play_item(item, file)
         return self.played
 
-    def _within(self) -> list[Item]:
+    def within(self) -> list[Item]:
         """The chunks that are asked for, and what is needed to come to the first of them."""
         items = self.recording.items
         known = [
@@ -280,15 +283,16 @@ class Replay:
         assert meta is not None
         assert player is not None
         words = self._until(meta, words)
+        series = self.series if self._is_of_this_boot(meta) else None
         at = 0
         while at < len(words):
-            found = player.play(words, at, self.series, self.listener)
+            found = player.play(words, at, series, self.listener)
             if found is None:
                 break
             at = found["next"]
             self._note_difference(item, meta, words, found)
             if found["what"] != "sum":  # everything from here on differs
-                player.play(words, at, self.series, self.listener, compares=False)
+                player.play(words, at, series, self.listener, compares=False)
                 break
         self.before = meta
 
@@ -308,6 +312,11 @@ class Replay:
                 self._count(1, (head["scan_i"], head["ended_at_ns"]), meta)
             at += head["n_words"]
         return words[:at]
+
+    def _is_of_this_boot(self, meta: Meta) -> bool:
+        """Monotonic times of another boot are other times."""
+        offset_ns = meta.wall_ns - meta.mono_ns
+        return self.offset_ns is None or abs(offset_ns - self.offset_ns) < SAME_BOOT_ns
 
     def _is_inside(self, meta: Meta) -> bool:
         ends = (

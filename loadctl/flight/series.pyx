@@ -19,6 +19,28 @@ CIRCUIT_CURVES = ("limit", "meter", "background", "granted")
 CHARGER_CURVES = ("setpoint", "draw")
 
 
+def chargers_of(const unsigned char[::1] plant, int n_circuits, int n_meters, int n_chargers):
+    """(setpoint_mA, draw_mA of each grid phase, is_silent) of every charger of a plant block."""
+    cdef Py_ssize_t at = (
+        sizeof(site_t) + n_circuits * sizeof(circuit_t) + n_meters * sizeof(meter_t)
+    )
+    cdef const charger_t *chargers
+    cdef int i
+    if plant.shape[0] != at + n_chargers * <Py_ssize_t>sizeof(charger_t):
+        raise ValueError(f"plant block: {plant.shape[0]} bytes are of another site")
+    if n_chargers == 0:
+        return []
+    chargers = <const charger_t *>&plant[at]
+    return [
+        (
+            chargers[i].setpoint_mA,
+            (chargers[i].draw_mA[0], chargers[i].draw_mA[1], chargers[i].draw_mA[2]),
+            bool(chargers[i].is_silent),
+        )
+        for i in range(n_chargers)
+    ]
+
+
 @cython.final
 cdef class Series:
     """See `series.pyi`."""

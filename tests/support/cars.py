@@ -200,6 +200,8 @@ class Car:
         self._fall_asleep(at_ns)
 
     def _unplug(self, _: int, at_ns: int) -> None:
+        # What is still on its way waits for the box alone, no longer for this car.
+        self.due = [(min(when_ns, at_ns + self.row.hold_ns), mA) for when_ns, mA in self.due]
         self.is_plugged = self.is_awake = False
         if self.visits:
             self.visits[-1] = (self.visits[-1][0], at_ns)

@@ -220,7 +220,7 @@ cdef bint has_cut(law_t *law, int64_t now_ns) noexcept nogil:
 
 
 cdef int32_t crowded(law_t *law, int32_t i, const int64_t *raises_mA) noexcept nogil:
-    """A limit of charger i in which one of these raises waits that does not fit beside setpoints."""
+    """A limit of charger i where one of these raises waits and does not fit beside setpoints."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef int32_t k, limit_i
     for k in range(row.n_members):

@@ -159,6 +159,7 @@ class Scan:
         self._count(pace.n_missed, pace.n_skipped, ended_at_ns)
         self.scans += 1
         is_overrun = self.was_overrun = self.is_late or pace.n_missed > 0
+        self.modes.healthy_scans = self.field.tuned.healthy_scans
         self._change_mode(self.modes.after(is_overrun, has_slept=False), ended_at_ns)
         self.field.keep(ended_at_ns)
         self.image.scan(now_ns, self.scans, self.missed, self.skipped, self.modes.mode)

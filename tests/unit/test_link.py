@@ -195,7 +195,7 @@ def test_link_layout_has_no_padding() -> None:
         assert (name, n_bytes) == (name, link_module.SIZES[name])
 
 
-WIDE = ("magic", "layout_hash", "n_takeovers", "n_restarts")
+WIDE = ("magic", "layout_hash", "n_takeovers", "n_restarts", "live", "timed")
 
 
 @pytest.mark.parametrize(

@@ -417,7 +417,7 @@ cdef void begin_block(law_t *law, object tables) except *:
 
 def check_tuning(name, value):
     most = MAX_CURRENT_mA if "_mA" in name else _MAX_SPAN_ns
-    within(f"tuning.{name}", value, name == "ramp_mA_per_s", most)
+    within(f"tuning.{name}", value, 1 if name == "ramp_mA_per_s" else 0, most)
 
 
 cdef void fill_tuning(law_t *law, object tuning) except *:

@@ -1,8 +1,8 @@
 """Reads a site file: TOML, its tables, what they must agree on, the rows that everything runs on.
 
 `load_site` and `site_of` are the only doors. They collect every broken rule before they refuse,
-open no port and judge neither the failsafe proof nor the bus plan. Commands call them; the scan never
-does.
+open no port and judge neither the failsafe proof nor the bus plan. Commands call them; the scan
+never does.
 """
 
 from __future__ import annotations

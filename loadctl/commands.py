@@ -40,10 +40,10 @@ class Commands:
         self.tuned = tuned
         self.now_ns = 0
 
-    def drain(self, now_ns: int) -> None:
+    def drain(self, now_ns: int, spare_ns: int = 0) -> None:
         """A bounded number of records; what they ask for counts from the next scan on."""
         self.now_ns = now_ns
-        self.server.drain(self.answer_to)
+        self.server.drain(self.answer_to, spare_ns)
 
     def answer_to(self, data: bytes, peer: Peer) -> bytes:
         record = unpack(data)

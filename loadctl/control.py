@@ -44,7 +44,10 @@ MOST_BUSY_PER_SCAN = 2_048
 MOST_ACCEPTS_PER_SCAN = 4
 MOST_STAGED = 64  # changes that are adopted together
 SERVE_ns = 2_000_000  # of what the plan counts for the end of a scan; one record always
-REFUSE_ns = 1_000_000
+REFUSE_ns = 1_000_000  # at least; what a scan leaves over lets more be told
+MOST_REFUSE_ns = 20_000_000
+SPARE_PART = 4
+ANSWERS_BYTES = 1 << 20  # that may wait to be read by a peer; the kernel allows less
 ANSWER_WITHIN_s = 5.0
 BUSY_WITHIN_s = 3.0  # so long is asked again
 BUSY_EVERY_s = 0.05
@@ -270,18 +273,20 @@ class Server:
         self._poll.register(self._listener, select.POLLIN)
         self._turn = 0
 
-    def drain(self, answer_to: Callable[[bytes, Peer], bytes]) -> None:
+    def drain(self, answer_to: Callable[[bytes, Peer], bytes], spare_ns: int = 0) -> None:
         """Hand on what has come, `MOST_RECORDS_PER_SCAN` at most, one of each peer in turn.
 
         What is left then is answered that it is busy, but for peers in the midst of changes that
         belong together: theirs wait for the next scan. Who has hung up is not served: it does not
-        know whether it was heard, and may have given up long ago.
+        know whether it was heard, and may have given up long ago. `spare_ns` is what the period has
+        left.
         """
         began_ns = self._clock_ns()
         self._turn += 1  # who comes first changes: others keep nobody out
         n_served = self._rounds(answer_to, MOST_RECORDS_PER_SCAN, began_ns + SERVE_ns, None)
         if n_served:
-            end_ns = began_ns + SERVE_ns + REFUSE_ns
+            refuse_ns = max(REFUSE_ns, min(MOST_REFUSE_ns, spare_ns // SPARE_PART))
+            end_ns = began_ns + SERVE_ns + refuse_ns
             self._rounds(_busy_answer, MOST_BUSY_PER_SCAN, end_ns, self._is_between)
 
     def close(self) -> None:
@@ -334,6 +339,7 @@ class Server:
             except OSError:  # none, gone again, or no descriptor is free
                 return
             peer.setblocking(False)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWERS_BYTES)
             uid = self._user_of(peer)
             if uid is None:
                 with contextlib.suppress(OSError):

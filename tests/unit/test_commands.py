@@ -57,7 +57,7 @@ class Queue:
         self.records = records
         self.answers: list[bytes] = []
 
-    def drain(self, answer_to: object) -> None:
+    def drain(self, answer_to: object, spare_ns: int) -> None:
         peer = Peer(cast(socket.socket, None), 1000)
         self.answers = [answer_to(data, peer) for data in self.records]  # type: ignore[operator]
 

@@ -213,10 +213,8 @@ def parse_values(name: Name, text: str) -> list[int]:
     """The numbers of one key: "10", for a limit also "10,10,16", true or false for a switch."""
     words = [word.strip() for word in text.strip().strip("[]").split(",")]
     if len(words) not in {1, len(name.slots)}:
-        most = (
-            f"one number, or {len(name.slots)} such as 10,10,16" if len(name.slots) > 1 else "one"
-        )
-        raise UsageError(f"{name.text}: {text!r}: {most} is meant")
+        most = f", or {len(name.slots)} such as 10,10,16," if len(name.slots) > 1 else ""
+        raise UsageError(f"{name.text}: {text!r}: one number{most} is meant")
     numbers = [parse_number(name, word) for word in words]
     return numbers * len(name.slots) if len(numbers) == 1 else numbers
 

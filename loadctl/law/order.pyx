@@ -10,12 +10,14 @@ from loadctl.law.layout cimport N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.ramp cimport is_due, raise_mA
 from loadctl.law.reason cimport (
-    CONTROLLER_MODE, DOES_NOT_FOLLOW, DONE, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM,
-    NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN, WAITS_AFTER_PAUSE,
-    WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share, explain_wait,
+    CONTROLLER_MODE, DISABLED, DOES_NOT_FOLLOW, DONE, ISOLATED, MAKES_ROOM, NO_CAR,
+    NO_ROOM_FOR_MINIMUM, NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN,
+    WAITS_AFTER_PAUSE, WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share,
+    explain_wait,
 )
 from loadctl.law.session cimport (
-    PART_DONE, PAUSE_DONE, PAUSE_LIMIT, PAUSE_MODE, PAUSE_TURN, Pause, next_offer_ns, pause,
+    PART_DONE, PAUSE_DISABLED, PAUSE_DONE, PAUSE_LIMIT, PAUSE_MODE, PAUSE_TURN, Pause,
+    next_offer_ns, pause,
 )
 from loadctl.law.tables cimport NONE, STATE_A, charger_row_t, law_t
 
@@ -57,10 +59,12 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
 cdef void keep_to_failsafe(law_t *law, int32_t i) noexcept nogil:
     """Outside RUN: min(last, failsafe), which the proof covers, whatever others may be reserved.
 
-    Only what a meter shows above a limit takes more.
+    Only what a meter shows above a limit takes more, and a minimum that was raised in the meantime.
     """
     cdef charger_t *charger = &law.chargers[i]
     cdef int32_t least_mA = min(charger.setpoint_mA, charger.failsafe_mA)
+    if least_mA < law.charger_rows[i].min_mA:
+        least_mA = 0
     if is_above(law, &law.charger_rows[i]):
         charger.action_mA = min(least_mA, charger.action_mA)
         return
@@ -139,7 +143,11 @@ cdef bint must_come_down(law_t *law, int32_t i) noexcept nogil:
 cdef void exclude(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     """Say why one that can be commanded gets nothing, whatever room there is."""
     cdef charger_t *charger = &law.chargers[i]
-    if charger.state == STATE_A:
+    if not charger.is_enabled:
+        explain(charger, DISABLED)
+        if charger.setpoint_mA > 0:
+            pause(law, i, PAUSE_DISABLED, now_ns)
+    elif charger.state == STATE_A:
         explain(charger, NO_CAR)
     elif charger.is_overdue:
         explain(charger, DOES_NOT_FOLLOW)
@@ -261,6 +269,8 @@ cdef void settle_grants(law_t *law) noexcept nogil:
             explain_share(law, i, law.blocked_by[i])
         elif law.charger_rows[i].is_isolated:
             explain(charger, ISOLATED)
+        elif not charger.is_enabled:
+            explain(charger, DISABLED)
         elif law.refused_by[i] == NONE:
             explain(charger, NO_CAR if charger.state <= STATE_A else NOT_READY)
         else:

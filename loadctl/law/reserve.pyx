@@ -267,7 +267,7 @@ cdef bint is_more_in_force(law_t *law, int32_t i) noexcept nogil:
     cdef charger_t *charger = &law.chargers[i]
     return (
         charger.has_reported
-        and charger.reported_mA >= law.charger_rows[i].min_mA       # less is a pause
+        and charger.reported_mA >= law.charger_rows[i].least_mA     # less is a pause
         and charger.reported_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA
         and charger.status_at_ns - charger.acknowledged_at_ns > law.charger_rows[i].hold_ns
     )

@@ -37,8 +37,8 @@ class ScanClock(Protocol):
 class Inbox(Protocol):
     """What commands come from; `loadctl/commands.py` has the real one."""
 
-    def drain(self, now_ns: int) -> None:
-        """Take in a bounded number, without waiting."""
+    def drain(self, now_ns: int, spare_ns: int = 0) -> None:
+        """Take in a bounded number, without waiting; the period has `spare_ns` left."""
         ...
 
 
@@ -167,6 +167,7 @@ class Scan:
         self._count(pace.n_missed, pace.n_skipped, ended_at_ns)
         self.scans += 1
         is_overrun = self.was_overrun = self.is_late or pace.n_missed > 0
+        self.modes.healthy_scans = self.field.tuned.healthy_scans
         self._change_mode(self.modes.after(is_overrun, has_slept=False), ended_at_ns)
         self.field.keep(ended_at_ns)
         self.image.scan(now_ns, self.scans, self.missed, self.skipped, self.modes.mode)
@@ -175,7 +176,7 @@ class Scan:
         if not is_overrun:
             self.guarded.beat()
             if self.commands is not None:
-                self.commands.drain(ended_at_ns)
+                self.commands.drain(ended_at_ns, self.pacer.grid_at_ns - ended_at_ns)
 
     def _publish(self, at_ns: int) -> None:
         """The record first: whoever sees this plant block finds the calls that led to it."""

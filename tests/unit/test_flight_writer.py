@@ -63,7 +63,7 @@ def test_block_that_is_published_is_the_one_after_its_record(tmp_path: Path) -> 
     class Commands:
         """Says something new after every scan."""
 
-        def drain(self, now_ns: int) -> None:
+        def drain(self, now_ns: int, spare_ns: int = 0) -> None:
             rig.core.latch_background(0, (now_ns // S_ns % 1000,) * 3)
 
     rig.scan.commands = Commands()

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import baseline, bus, busload, core, memory, scan
+from bench import baseline, bus, busload, core, flight, flightday, memory, scan
 
 CORE_SITES = (54, 200, 1000, 10_000)
 
@@ -25,6 +25,7 @@ def main() -> None:
     add_bus(groups)
     add_scan(groups)
     add_memory(groups)
+    add_flight(groups)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -144,6 +145,33 @@ def add_memory(groups) -> None:
 def run_memory(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="loadctl-bench-") as name:
         found = memory.measure(Path(name), arguments.seconds)
+    show(arguments, found)
+    finish(arguments, found)
+
+
+def add_flight(groups) -> None:
+    group = groups.add_parser(
+        "flight",
+        help="bytes and time of recordings, and of their replay",
+        description="32 chargers on two buses, twice a second, in virtual time, with jitter in "
+        "every reading and reply: what a day of it takes on disk, how long its replay takes, and "
+        "what the tape costs in a scan. With --day a whole day instead, without the wire: some "
+        "minutes.",
+        epilog="JSON: {recorded, replayed, scan_us, machine}",
+    )
+    add_output(group, "flight")
+    group.add_argument("--seconds", type=positive, default=600, help="to record (600)")
+    group.add_argument("--day", action="store_true", help="record a day without the wire")
+    group.set_defaults(run=run_flight)
+
+
+def run_flight(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="loadctl-bench-") as name:
+        directory = Path(name)
+        if arguments.day:
+            found = flight.figures(flightday.record_day(directory), directory)
+        else:
+            found = flight.measure(directory, arguments.seconds)
     show(arguments, found)
     finish(arguments, found)
 

@@ -336,6 +336,16 @@ cdef class Reader:
 
     def snapshot(self):
         """The newest whole scan as dicts; refuses after READ_TRIES scans passed beneath it."""
+        self._take()
+        return self._as_dict()
+
+    def plant(self):
+        """The bytes of the plant block in the newest whole scan; refuses as `snapshot` does."""
+        self._take()
+        at = self.header.plant_at
+        return bytes(self.private[at:at + self.header.plant_bytes])
+
+    cdef int _take(self) except -1:
         cdef int tries = READ_TRIES
         cdef bint is_whole
         if load_acquire(&self.header.counter) == 0:
@@ -344,7 +354,7 @@ cdef class Reader:
             is_whole = self._copy(tries)
         if not is_whole:
             raise LoadctlError(f"{self.path}: no whole scan in {READ_TRIES} tries")
-        return self._as_dict()
+        return 0
 
     cdef bint _copy(self, int tries) noexcept nogil:
         cdef uint32_t counter

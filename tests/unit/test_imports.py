@@ -85,6 +85,15 @@ def test_the_scan_imports_nothing_heavy(name: str) -> None:
     assert offenders(files(f"loadctl/{name}.py"), HEAVY) == []
 
 
+FLIGHT_OF_THE_SCAN = ("tape.pyx", "ring.pyx", "ring.pxd", "words.pxd", "calls.py")
+
+
+@pytest.mark.parametrize("name", FLIGHT_OF_THE_SCAN)
+def test_the_tape_imports_nothing_heavy_and_nothing_of_files(name: str) -> None:
+    forbidden = {*HEAVY, "zlib", "struct", "loadctl.flight.files", "loadctl.flight.writer"}
+    assert offenders(files(f"loadctl/flight/{name}"), forbidden) == []
+
+
 def test_control_imports_only_plain_rows_and_errors_of_ours() -> None:
     """Commands and the scan share it: neither may pull the other in."""
     ours = {name for name in imported(ROOT / "loadctl/control.py") if name.startswith("loadctl")}

@@ -130,9 +130,7 @@ def test_meter_of_a_sub_circuit_at_rest(
 
 def test_each_charger_keeps_to_its_own_limits_under_guaranteed_power() -> None:
     rows = [charger("a", phases=(0,)), charger("b", phases=(1,))]
-    held = static(
-        (10_000, 14_000, 0), *rows, takes_external=True, loss_W=9000, guaranteed_W=4200
-    )
+    held = static((10_000, 14_000, 0), *rows, takes_external=True, loss_W=9000, guaranteed_W=4200)
     assert rest(held) == [10_000, 14_000]
 
 

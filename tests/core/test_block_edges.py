@@ -1,4 +1,4 @@
-"""The block of the plant at its edges: no rule writes beside it, nor takes a neighbour for its own."""
+"""The block of the plant at its edges: no rule writes beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a meter shows above a limit, at its edges: what explains it, and what is cut for the rest."""
+"""What a meter shows above a limit, at its edges: what explains it, what is cut for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks and the last judgement at their edges: whose sample could make a give fit, and whose not."""
+"""Looks and the last judgement at their edges: whose sample could make a give fit."""
 
 from __future__ import annotations
 

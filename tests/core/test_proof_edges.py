@@ -1,4 +1,4 @@
-"""Proof at its edges: what is believed of one that was not heard for a while, or of another word."""
+"""Proof at its edges: what is believed of one that was not heard for a while."""
 
 from __future__ import annotations
 

@@ -157,3 +157,19 @@ def test_give_within_its_own_reserve_needs_no_room() -> None:
 def test_give_that_a_habit_leaves_no_room_for_waits_for_a_proof() -> None:
     row = given(40_000, wide("a"), 8000, over_mA=500)
     assert (row.action_mA, row.reason) == (31_500, Reason.WAITS_FOR_PROOF)
+
+
+@pytest.mark.parametrize("limit_mA", [30_000, 29_999])
+def test_habit_of_one_without_current_takes_no_room(limit_mA: int) -> None:
+    """10 A that a is given and 20 A that b may take just fit; c, done, took 0.5 A too much."""
+    main = circuit("main", 90_000, is_dynamic=True, meter=0)
+    rows = [charger(name, 1, max_mA=10_000) for name in "abc"]
+    held = Still(site([main, circuit("sub", limit_mA, 0)], rows, [meter("m")], **QUICK))
+    held.set(0, 8000)
+    in_doubt(later(held.set(1, 10_000)), 20_000)
+    c = held.set(2, 0, 0)
+    c.over_mA, c.session, c.offered_at_ns = 500, 4, NOW_ns - 200 * NS_PER_S
+    read_at(held, 1, 18_000)
+    held.step()
+    assert held.chargers[0].action_mA == 10_000
+    assert (1 in held.core.looks()) == (limit_mA < 30_000)

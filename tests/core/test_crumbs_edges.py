@@ -113,3 +113,22 @@ def test_all_limits_of_a_circuit_may_be_short_in_one_round() -> None:
     rows = [car((p,), step_mA) for p in range(3) for step_mA in (1000, 100)]
     grants = rest([main], rows)
     assert [grant_mA for grant_mA, _, _ in grants] == [6000, 6900] * 3
+
+
+def test_step_that_a_share_is_a_hair_below_goes_first() -> None:
+    """50 A is what fractions of others leave of L2: worked out a hair too low, it is that step."""
+    rows = [
+        car((0, 2), 1000, 6),
+        car((2, 0, 1), 1000, 3),
+        car((0,), 1000, 6),
+        car((1,), 1000),
+        car((0,), 1000, 3),
+        car((1, 2), 1000),
+        car((0,), 1000, 3),
+        car((0,), 1000, 3),
+        car((0, 2), 1000, 3),
+    ]
+    grants = rest([circuit("main", (60_000, WIDE_mA, 60_000))], rows)
+    assert [grant_mA for grant_mA, _, _ in grants] == [
+        14_000, 7000, 14_000, 50_000, 7000, 33_000, 6000, 6000, 6000,
+    ]  # fmt: skip

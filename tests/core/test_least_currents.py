@@ -206,3 +206,29 @@ def test_command_may_run_out_after_1_ns() -> None:
         held.step()
         assert held.circuits[0].external_state == state
         assert list(held.circuits[0].limit_mA) == [9 if ago_ns else 50] * 3
+
+
+def test_room_is_kept_for_1_mA() -> None:
+    """b, who has waited for long, lacks 1 mA of L1; of L2 its 1 mA is kept from c."""
+    rows = [charger("a", phases=(0,)), least("b", phases=(0, 1)), charger("c", phases=(1,))]
+    for limit_mA, is_in in ((6000, 0), (6001, 1)):
+        held = below((6000, limit_mA, 0), *rows)
+        a = held.set(0, 6000)
+        a.on_since_ns = a.admitted_since_ns = NOW_ns - 400 * NS_PER_S
+        for i, ago_s in ((1, 3600), (2, 1)):
+            row = held.set(i, 0)
+            row.is_waiting, row.waits_since_ns = True, NOW_ns - ago_s * NS_PER_S
+        held.step()
+        assert [row.is_admitted for row in held.chargers] == [1, 0, is_in]
+
+
+def test_take_of_1_mA_that_is_still_to_be_followed_explains_1_mA() -> None:
+    main = circuit("main", 50_000, is_dynamic=True, meter=0, background_mA=50_000)
+    for load_mA, is_above in ((50_001, 0), (50_002, 1)):
+        held = Still(site([main], [least(phases=(0,))], [meter("m")]))
+        row = held.set(0, 6000)
+        row.ceiling_mA, row.is_unproven, row.n_samples = 6001, True, 0
+        row.acknowledged_at_ns = NOW_ns - NS_PER_S
+        held.read(0, (load_mA, 0, 0))
+        held.step()
+        assert list(held.circuits[0].is_above) == [is_above, 0, 0]

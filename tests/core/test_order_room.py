@@ -105,6 +105,20 @@ def test_start_is_one_in_the_scan_that_orders_it() -> None:
     assert (row.action, row.is_start) == (NONE, 0)
 
 
+@pytest.mark.parametrize("is_below", [False, True])
+def test_one_above_its_share_makes_room_whatever_its_gap_was_before(is_below: bool) -> None:
+    """b waits for 1 A more; c has its share, and what keeps it from more is the limit."""
+    held = Still(site([circuit("main", 30_000)], [wide(name) for name in "abc"]))
+    for i, setpoint_mA in enumerate((10_400, 9000, 10_000)):
+        later(held.set(i, setpoint_mA))
+    held.chargers[0].is_below = is_below
+    held.step()
+    a, b, c = held.chargers
+    assert [row.share_high_mA for row in (a, b, c)] == [10_000] * 3
+    assert (a.action, a.action_mA, a.reason) == (TAKE, 10_000, Reason.MAKES_ROOM)
+    assert (c.action, c.reason) == (NONE, Reason.FULL)
+
+
 # Outside RUN
 def failsafe(row: dict[str, Any], setpoint_mA: int = 10_000, **state: Any) -> Any:
     held = Still(site([circuit("main", 90_000)], [charger("a", **row)]), mode=FAILSAFE)

@@ -53,13 +53,59 @@ def test_fuse_has_cooled_below_its_threshold(heat_fx: int, is_cooling: int) -> N
 
 
 @pytest.mark.parametrize(("load_mA", "heat_fx"), [(0, 0), (1, 1), (-1, 1)])
-def test_any_load_warms_a_cold_fuse_and_none_does_not(load_mA: int, heat_fx: int) -> None:
-    held = fused(charger("a"), phases=(), loads_mA=(load_mA,) * 3)
+@pytest.mark.parametrize("rated_mA", [40_000, 1_000_000])
+def test_any_load_warms_a_cold_fuse_and_none_does_not(
+    rated_mA: int, load_mA: int, heat_fx: int
+) -> None:
+    loads_mA = (load_mA,) * 3
+    held = fused(charger("a"), phases=(), loads_mA=loads_mA, fuse_rated_mA=rated_mA)
     held.circuits[0].heat_at_ns = NOW_ns - NS_PER_S
     held.step()
     main = held.circuits[0]
     assert list(main.heat_fx) == [heat_fx] * 3
     assert list(main.heat_permille) == [heat_fx] * 3
+
+
+FULL_mA = 56_560  # 100 % in the end
+
+
+def warmed(heat_fx: int, load_mA: int, span_ms: int = 1000) -> int:
+    """The heat of L1 after this load."""
+    held = fused(charger("a"), phases=(), loads_mA=(load_mA, 0, 0))
+    main = held.circuits[0]
+    main.heat_fx[0], main.heat_at_ns = heat_fx, NOW_ns - span_ms * 1_000_000
+    held.step()
+    return int(main.heat_fx[0])
+
+
+def test_more_than_eight_times_the_full_load_heats_as_eight_times() -> None:
+    seven, most = warmed(0, 7 * FULL_mA), warmed(0, 8 * FULL_mA)
+    assert seven < warmed(0, 15 * FULL_mA // 2) < warmed(0, 8 * FULL_mA - 1) <= most
+    assert warmed(0, 17 * FULL_mA // 2) == warmed(0, 20 * FULL_mA) == most
+
+
+def test_heating_is_rounded_up_however_little_is_lost() -> None:
+    """Some spans bring an odd number of parts nearer: then a difference can be chosen of which
+    they make a whole number of parts and the least rest that there is."""
+    span_ms = next(k for k in range(1000, 1100) if warmed(0, FULL_mA, k) % 2 == 1)
+    gone_fx = warmed(0, FULL_mA, span_ms)
+    lacks_fx = pow(gone_fx, -1, HEAT_FULL)
+    parts, rest = divmod(lacks_fx * gone_fx, HEAT_FULL)
+    assert rest == 1
+    assert warmed(HEAT_FULL - lacks_fx, FULL_mA, span_ms) == HEAT_FULL - lacks_fx + parts + 1
+
+
+def test_fuse_of_which_nothing_is_known_is_as_warm_as_may_be_without_cooling() -> None:
+    """In its first scan, whatever flows then: no time has passed."""
+    held = fused(charger("a"), phases=(), loads_mA=(62_000,) * 3)
+    main = held.circuits[0]
+    main.has_heat_at = False
+    for p in range(3):
+        main.heat_fx[p] = HEAT_FULL * 75 // 100
+    held.step()
+    assert list(main.heat_fx) == [HEAT_FULL * 75 // 100] * 3
+    assert list(main.is_cooling) == [0, 0, 0]
+    assert (main.has_heat_at, main.heat_at_ns) == (1, NOW_ns)
 
 
 def test_fuse_without_a_meter_stays_cold_where_nothing_can_flow() -> None:

@@ -108,7 +108,7 @@ def test_lower_power_counts_of_a_command_and_the_loss_of_its_source(
 @pytest.mark.parametrize("p", range(3))
 @pytest.mark.parametrize("c", [0, 5])
 def test_failsafe_targets_keep_to_a_limit_of_one_phase_of_any_circuit(p: int, c: int) -> None:
-    loss_mA = tuple(5000 if q == p else 90_000 for q in range(3))
+    loss_mA = tuple(5000 if q == p else 100_000 for q in range(3))
     circuits = [circuit(f"c{k}", 100_000, 0 if k else -1) for k in range(c + 1)]
     circuits[c] = circuit("lost", 100_000, 0 if c else -1, takes_external=True, loss_mA=loss_mA)
     core = attached(site(circuits, [charger("a", c, phases=(q,)) for q in range(3)]))

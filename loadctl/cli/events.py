@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +14,7 @@ import click
 
 from loadctl import runtime
 from loadctl.cli.times import TIME, iso_text, local_text, utc_ms
-from loadctl.errors import NotRunning, UsageError
+from loadctl.errors import LoadctlError, NotRunning, UsageError
 from loadctl.events import Event
 from loadctl.guard.words import Happening
 from loadctl.journal.notes import Note, Source, kind_name
@@ -83,7 +84,10 @@ def events(
     if span.since_utc_ms >= span.until_utc_ms:
         raise UsageError("--since: is not before --until")
     asked = Asked(span, who, [pair for pairs in kinds for pair in pairs], limit)
-    rows = find(asked, journal, rings)
+    try:
+        rows = find(asked, journal, rings)
+    except sqlite3.Error as error:
+        raise LoadctlError(f"journal: {error}") from error
     if as_json and not follow:
         click.echo(json.dumps({"events": [as_dict(row) for row in rows]}, indent=2))
         return
@@ -108,6 +112,10 @@ def sources(
         not_running = error
     name = site_name if site_dir is None else site_dir.path.name
     found = find_place(state_dir, name)
+    if found is None and site_name is None and state_dir is not None:
+        # Told where to look, and there is the journal of another site than that which runs here.
+        found = find_place(state_dir, None)
+        site_dir = site_dir if found is None else None
     if found is None and site_dir is None:
         raise NotRunning(f"no journal, and {not_running}")
     return (

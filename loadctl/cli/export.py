@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import click
 
 from loadctl import runtime
 from loadctl.cli.times import TIME, utc_ms
-from loadctl.errors import NotRunning, UsageError
+from loadctl.errors import LoadctlError, NotRunning, UsageError
 from loadctl.journal import columns, files
 from loadctl.journal.place import need_place
 from loadctl.journal.reading import FIRST_ms, JournalFile, LAST_ms, Span
@@ -56,8 +57,11 @@ def export(
     )
     if span.since_utc_ms >= span.until_utc_ms:
         raise UsageError("--since: is not before --until")
-    journal = JournalFile(need_place(state_dir, site_name or running_name(runtime_dir)).journal)
-    n_rows = files.write(TABLES[what](journal, span), path)
+    journal = JournalFile(need_place(state_dir, site_name, running_name(runtime_dir)).journal)
+    try:
+        n_rows = files.write(TABLES[what](journal, span), path)
+    except sqlite3.Error as error:
+        raise LoadctlError(f"{journal.path}: {error}") from error
     click.echo(f"{path}: {n_rows} rows of {what}")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -50,13 +50,12 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
 
 def _write_csv(table: Table, path: Path) -> int:
     n_rows = 0
-    with _whole(path) as file, TextIOWrapper(file, "utf-8", newline="", write_through=True) as text:
-        out = csv.writer(text)
+    with _whole(path) as file:
+        out = csv.writer(codecs.getwriter("utf-8")(file))
         out.writerow([column.name for column in table.columns])
         for row in table.rows:
             out.writerow([_text(value) for value in row])
             n_rows += 1
-        text.detach()
     return n_rows
 
 

@@ -95,21 +95,26 @@ def hold(place: Path) -> int:
     return fd
 
 
-def find_place(option: Path | None, site_name: str | None) -> Place | None:
-    """The folder with a journal: that of the site, or the only one; None where there is none."""
+def find_place(
+    option: Path | None, site_name: str | None, running: str | None = None
+) -> Place | None:
+    """The folder with a journal: that of the site; else the only one, or that of the site that
+    runs; None where there is none."""
     found: dict[str, Place] = {}
     for top in search_dirs(option):
         for path in sorted(top.glob(f"*/{JOURNAL}")) if top.is_dir() else ():
             found.setdefault(path.parent.name, Place(path.parent))
     if site_name is not None:
         return found.get(slug(site_name)) or found.get(site_name)
+    if len(found) > 1 and running in found:
+        return found[running]
     if len(found) > 1:
         raise UsageError(f"journals of several sites: {', '.join(found)}; choose with --site")
     return next(iter(found.values()), None)
 
 
-def need_place(option: Path | None, site_name: str | None) -> Place:
-    place = find_place(option, site_name)
+def need_place(option: Path | None, site_name: str | None, running: str | None = None) -> Place:
+    place = find_place(option, site_name, running)
     if place is None:
         where = " and ".join(str(path) for path in search_dirs(option))
         whose = f" of site {site_name!r}" if site_name else ""

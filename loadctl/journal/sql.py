@@ -320,7 +320,8 @@ class Store:
         """Give pages back once many are free, a few at a time; free ones are used again first."""
         free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
         if free > FREE_PAGES_KEPT:
-            self.db.execute(f"PRAGMA incremental_vacuum({FREE_PAGES_AT_ONCE})").fetchall()
+            # execute() makes one step, which is one page; a script is stepped to its end.
+            self.db.executescript(f"PRAGMA incremental_vacuum({FREE_PAGES_AT_ONCE})")
 
 
 def damage(words: str) -> sqlite3.DatabaseError:

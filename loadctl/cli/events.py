@@ -118,10 +118,13 @@ def sources(
         site_dir = site_dir if found is None else None
     if found is None and site_dir is None:
         raise NotRunning(f"no journal, and {not_running}")
-    return (
-        None if found is None else JournalFile(found.journal),
-        None if site_dir is None else Rings(site_dir),
-    )
+    rings = None if site_dir is None else Rings(site_dir)
+    try:
+        return None if found is None else JournalFile(found.journal), rings
+    except NotRunning:
+        if rings is None:
+            raise
+        return None, rings
 
 
 def require_known(who: str | None, journal: JournalFile | None, rings: Rings | None) -> None:

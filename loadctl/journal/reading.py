@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from loadctl.errors import LoadctlError
+from loadctl.errors import LoadctlError, NotRunning
 from loadctl.journal import sql
 from loadctl.journal.clock import WallClock
 from loadctl.journal.fold import Session
@@ -56,6 +56,8 @@ class JournalFile:
         self.path = path
         try:
             self._db = sql.connect_readonly(path)
+            if not sql.has_schema(self._db):
+                raise NotRunning(f"{path}: nothing was recorded yet")
         except sqlite3.Error as error:
             raise LoadctlError(f"{path}: {error}") from error
 

@@ -347,13 +347,18 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
     for mode in ("mode=ro", "immutable=1"):
         db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
         try:
-            db.execute("SELECT 1 FROM meta").fetchone()
+            has_schema(db)
         except sqlite3.OperationalError as error:
             db.close()
             last = error
         else:
             return db
     raise last
+
+
+def has_schema(db: sqlite3.Connection) -> bool:
+    """A recorder that was just started, or lost its power then, leaves a file without tables."""
+    return bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
 
 
 def eras(db: sqlite3.Connection) -> dict[int, EraRow]:

@@ -57,6 +57,7 @@ class JournalFile:
         try:
             self._db = sql.connect_readonly(path)
             if not sql.has_schema(self._db):
+                self._db.close()
                 raise NotRunning(f"{path}: nothing was recorded yet")
         except sqlite3.Error as error:
             raise LoadctlError(f"{path}: {error}") from error

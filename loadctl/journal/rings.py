@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from loadctl import tables as plain
-from loadctl.errors import NotRunning
+from loadctl.errors import LoadctlError, NotRunning
 from loadctl.image import Reader
 from loadctl.journal.notes import Source
 from loadctl.link import Link
@@ -40,10 +40,18 @@ class _Open(Protocol):
     def ring(self) -> Ring: ...
 
 
+def _load_tables(path: Path) -> Tables:
+    """A site of another version may have other rows."""
+    try:
+        return plain.load(path.read_text())
+    except (TypeError, KeyError, ValueError) as error:
+        raise LoadctlError(f"{path}: written by another version ({error})") from error
+
+
 class _OpenImage:
     def __init__(self, site_dir: SiteDir) -> None:
         self._reader = Reader(site_dir.image)
-        self._tables = plain.load(site_dir.tables.read_text())
+        self._tables = _load_tables(site_dir.tables)
         found = self.ring()  # NotRunning as long as nothing is published
         if found.snapshot["site_hash"] != _hash_text(self._tables):
             raise NotRunning(f"{site_dir.path.name}: tables and image are of different starts")
@@ -64,7 +72,7 @@ class _OpenImage:
 class _OpenLink:
     def __init__(self, site_dir: SiteDir) -> None:
         self._link = Link.open_readonly(site_dir.link)
-        self._tables = plain.load(site_dir.tables.read_text())
+        self._tables = _load_tables(site_dir.tables)
         if self.ring().pid == 0:
             raise NotRunning(f"{site_dir.path.name}: the guard has not said anything yet")
 

@@ -286,7 +286,7 @@ class Store:
         gone = [
             number
             for i, (number,) in enumerate(found)
-            if i < excess or (i < aged_rows and row_utc_ms(table, number, known) < oldest_ms)
+            if i < excess or row_utc_ms(table, number, known) < oldest_ms
         ]
         self.db.executemany(f"DELETE FROM {table} WHERE id = ?", [(n,) for n in gone])
         self.set_meta(f"{table}_rows", count - len(gone))

@@ -258,6 +258,19 @@ def test_journal_after_a_reboot_goes_on_with_the_new_clock(site: FakeSite) -> No
     store.close()
 
 
+def test_journal_tables_of_another_version_are_an_error_that_does_not_stay(
+    site: FakeSite,
+) -> None:
+    good = site.site_dir.tables.read_text()
+    site.site_dir.tables.write_text(good.replace('"weight"', '"other"'))
+    journal = site.journal()
+    with pytest.raises(LoadctlError, match="tables.json: written by another version"):
+        journal.drain(site.now_ns)
+    site.site_dir.tables.write_text(good)
+    journal.drain(site.now_ns)
+    assert [row.kind for row in site.rows()] == [Note.RECORDER_STARTED]
+
+
 def test_journal_image_of_another_version_is_an_error_that_does_not_stay(site: FakeSite) -> None:
     journal = site.journal()
     journal.drain(site.now_ns)

@@ -102,6 +102,16 @@ def copied(site: FakeSite, directory: Path) -> FakeSite:
     return copy
 
 
+def test_journal_commit_waits_for_the_disk_and_its_log_is_bounded(site: FakeSite) -> None:
+    """No test can pull the plug: these are the settings that SQLite's promise rests on."""
+    site.journal().drain(site.now_ns)
+    store = Store(site.place.journal)
+    names = ("journal_mode", "synchronous", "auto_vacuum", "wal_autocheckpoint")
+    found = [store.db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+    store.close()
+    assert found == ["wal", 2, 2, 500]
+
+
 def test_journal_failure_within_a_transaction_leaves_nothing_of_it(site: FakeSite) -> None:
     journal = site.journal()
     journal.drain(site.now_ns)

@@ -347,6 +347,15 @@ def test_session_of_a_car_that_was_there_before_has_no_seen_beginning(tmp_path: 
     assert session["end_utc"] is None
 
 
+def test_session_that_began_while_nobody_saw_has_no_seen_beginning(tmp_path: Path) -> None:
+    site = Recorded(tmp_path)
+    site.stays(10, "A", 0, 0)
+    site.pass_s(HOLD_s)
+    site.stays(130, "C", 10_000, 10_000)
+    (session,) = sessions_of(site)
+    assert session["is_begin_seen"] is False
+
+
 def test_session_is_neither_begun_nor_ended_by_a_state_that_is_not_known(tmp_path: Path) -> None:
     site = Recorded(tmp_path)
     site.stays(60, "A", 0, 0)

@@ -264,7 +264,7 @@ def test_journal_tables_of_another_version_are_an_error_that_does_not_stay(
     good = site.site_dir.tables.read_text()
     site.site_dir.tables.write_text(good.replace('"weight"', '"other"'))
     journal = site.journal()
-    with pytest.raises(LoadctlError, match="tables.json: written by another version"):
+    with pytest.raises(LoadctlError, match="written by another version"):
         journal.drain(site.now_ns)
     site.site_dir.tables.write_text(good)
     journal.drain(site.now_ns)

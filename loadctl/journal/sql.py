@@ -264,8 +264,8 @@ class Store:
             (AGED_EVENTS, oldest_ms),
         )
         self.db.execute(
-            "DELETE FROM era WHERE id < (SELECT min(id) >> 32 FROM minute)"
-            " AND id < (SELECT min(id) >> 32 FROM second)"
+            "DELETE FROM era WHERE id < (SELECT min(id) FROM minute) >> 32"
+            " AND id < (SELECT min(id) FROM second) >> 32"
         )
 
     def _prune_history(
@@ -306,14 +306,16 @@ class Store:
 
     def _prune_events(self, bounds: Bounds, now_utc_ms: int) -> None:
         """Numbers of events follow each other, so the ends tell how many there are."""
-        lowest, highest = self.db.execute("SELECT min(id), max(id) FROM event").fetchone()
+        # Asked for together the two ends would be looked for in every row.
+        lowest = self.db.execute("SELECT min(id) FROM event").fetchone()[0]
         if lowest is None:
             return
+        highest = self._highest("event")
         excess = min(highest - lowest + 1 - bounds.event_rows, ROWS_AT_ONCE)
         oldest_ms = now_utc_ms - bounds.event_days * DAY_ms
+        self.db.execute("DELETE FROM event WHERE id < ?", (lowest + max(0, excess),))
         self.db.execute(
-            "DELETE FROM event WHERE id < ? OR (id < ? AND utc_ms < ?)",
-            (lowest + max(0, excess), lowest + AGED_EVENTS, oldest_ms),
+            "DELETE FROM event WHERE id < ? AND +utc_ms < ?", (lowest + AGED_EVENTS, oldest_ms)
         )
 
     def shrink(self) -> None:

@@ -354,7 +354,7 @@ def test_pruning_happens_while_recording_and_pages_are_used_again(site: FakeSite
     journal = site.journal(flush_ns=20 * 10**9, bounds=Bounds(event_rows=1_000))
     sizes = []
     for _ in range(4):
-        site.record(journal, 600, lambda second: busy(site, second))
+        site.record(journal, 420, lambda second: busy(site, second))
         sizes.append(site.place.journal.stat().st_size)
     store = Store(site.place.journal)
     assert n_rows_of(store, "event") <= 1_000 + 3 * 60 + 60

@@ -24,8 +24,8 @@ from tests.support.journal_site import (
 
 START_s = START_ns // 1_000_000_000
 FIRST_ms = UTC_ms + START_s * 1_000
-# A charger on three phases at 10 A and 230 V for an hour, in Wh.
-HOUR_Wh = 6_900
+# A charger on three phases at 10 A and 230 V.
+POWER_W = 6_900
 
 
 @pytest.fixture
@@ -62,6 +62,11 @@ def dicts_of(site: FakeSite, table: str) -> list[dict[str, Any]]:
         return [dict(zip(names, row, strict=True)) for row in found.rows]
     finally:
         journal.close()
+
+
+def kWh(seconds: int) -> float:
+    """What POWER_W comes to."""
+    return round(POWER_W * seconds / 3_600_000, 3)
 
 
 # seconds
@@ -279,32 +284,32 @@ class Recorded(FakeSite):
 def test_session_goes_from_plug_in_to_plug_out_with_its_energy(tmp_path: Path) -> None:
     site = Recorded(tmp_path)
     site.stays(10, "A", 0, 0)
-    site.stays(600, "B", 6_000, 0)
-    site.stays(3_600, "C", 10_000, 10_000)
-    site.stays(300, "B", 10_000, 0)
+    site.stays(120, "B", 6_000, 0)
+    site.stays(720, "C", 10_000, 10_000)
+    site.stays(60, "B", 10_000, 0)
     site.stays(70, "A", 0, 0)
     (session,) = sessions_of(site)
     assert session["charger"] == "bay1"
     assert session["is_begin_seen"] is True
-    assert session["energy_kWh"] == HOUR_Wh / 1_000
+    assert session["energy_kWh"] == kWh(720)
     assert (session["is_estimated"], session["estimated_kWh"]) == (False, 0)
     assert session["max_A"] == 10
-    assert (session["charging_min"], session["waiting_min"]) == (60, 15)
+    assert (session["charging_min"], session["waiting_min"]) == (12, 3)
     assert session["missing_min"] == 0
-    assert session["end_utc"] - session["begin_utc"] == timedelta(seconds=4_500)
+    assert session["end_utc"] - session["begin_utc"] == timedelta(seconds=900)
 
 
 def test_session_without_measured_current_is_estimated_from_the_setpoint(tmp_path: Path) -> None:
     """On the phases that the charger has, and only while its car may charge."""
     site = Recorded(tmp_path, has_measured_current=False, phases=(1,))
     site.stays(10, "A")
-    site.stays(600, "B", 10_000)
-    site.stays(3_600, "C", 10_000)
+    site.stays(60, "B", 10_000)
+    site.stays(720, "C", 10_000)
     site.stays(70, "A")
     (session,) = sessions_of(site)
-    assert session["energy_kWh"] == session["estimated_kWh"] == 2.3
+    assert session["energy_kWh"] == session["estimated_kWh"] == 0.46
     assert session["is_estimated"] is True
-    assert (session["charging_min"], session["waiting_min"]) == (60, 10)
+    assert (session["charging_min"], session["waiting_min"]) == (12, 1)
 
 
 def test_session_survives_scan_and_recorder(tmp_path: Path) -> None:
@@ -312,15 +317,14 @@ def test_session_survives_scan_and_recorder(tmp_path: Path) -> None:
     site = Recorded(tmp_path)
     site.stays(5, "A", 0, 0)
     for _ in range(6):
-        site.stays(593, "C", 10_000, 10_000)
+        site.stays(143, "C", 10_000, 10_000)
         site.restart()
         site.pass_s(HOLD_s - 9)
         site.start()
     site.stays(1, "C", 10_000, 10_000)
     site.stays(70, "A", 0, 0)
     (session,) = sessions_of(site)
-    # 6 * (593 + 6) + 1 seconds, all of them charged
-    assert session["energy_kWh"] == round(3_595 / 3_600 * HOUR_Wh / 1_000, 3)
+    assert session["energy_kWh"] == kWh(6 * (143 + 6) + 1)
     assert session["missing_min"] == 0
     assert session["is_begin_seen"] is True
 
@@ -328,14 +332,13 @@ def test_session_survives_scan_and_recorder(tmp_path: Path) -> None:
 def test_session_counts_no_energy_for_a_time_that_nobody_saw(tmp_path: Path) -> None:
     site = Recorded(tmp_path)
     site.stays(5, "A", 0, 0)
-    site.stays(1_800, "C", 10_000, 10_000)
+    site.stays(400, "C", 10_000, 10_000)
     site.pass_s(7_199)
     site.restart()
-    site.stays(1_800, "C", 10_000, 10_000)
+    site.stays(400, "C", 10_000, 10_000)
     site.stays(70, "A", 0, 0)
     (session,) = sessions_of(site)
-    # The seconds of which the first begins the unseen time.
-    assert session["energy_kWh"] == round(3_599 / 3_600 * HOUR_Wh / 1_000, 3)
+    assert session["energy_kWh"] == kWh(799)  # the last second before belongs to the gap
     assert session["missing_min"] == 120
 
 

@@ -175,7 +175,7 @@ def write_line(row: EventRow) -> None:
     """Local time, who tells it, what."""
     source = Source(row.source).name.lower()
     since = "" if row.since_utc_ms is None else f" (since {local_text(row.since_utc_ms)})"
-    user = "" if row.user is None else f" (by {row.user})"
+    user = "" if row.user is None else f" ({row.user})"
     click.echo(f"{local_text(row.utc_ms)}  {source:8}  {row.text}{user}{since}")
 
 

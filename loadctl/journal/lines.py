@@ -19,9 +19,6 @@ from loadctl.status import (
 )
 from loadctl.tables import Tables
 
-TUNED = 60  # fourth: uid of who did it
-KINDS_OF_SCAN = frozenset(int(kind) for kind in Event)
-
 
 def event_row(
     source: Source, tables: Tables, event: Mapping[str, Any], n: int, teller: int, era: EraRow
@@ -29,6 +26,7 @@ def event_row(
     """`n` is the event's number in its ring."""
     plain = dict(event)
     is_scan = source == Source.SCAN
+    who, text = _of_scan(tables, plain) if is_scan else _of_guard(tables, plain)
     return EventRow(
         utc_ms=utc_ms(plain["at_ns"], era.offset_ms),
         mono_ns=plain["at_ns"],
@@ -38,13 +36,13 @@ def event_row(
         n=n,
         kind=plain["kind"],
         who_i=plain["who"],
-        who=who_name(tables, plain) if is_scan else _guard_who(tables, plain),
+        who=who,
         first=plain["first"],
         second=plain["second"],
         third=plain.get("third", 0),
         fourth=plain.get("fourth", 0),
-        text=_scan_text(tables, plain) if is_scan else guard_event_line(tables, plain),
-        user=_user(plain["fourth"]) if is_scan and plain["kind"] == TUNED else None,
+        text=text,
+        user=_user(plain["fourth"]) if is_scan and plain["kind"] == Event.TUNED else None,
     )
 
 
@@ -77,24 +75,27 @@ def note_row(
     )
 
 
-def _scan_text(tables: Tables, event: dict[str, Any]) -> str:
-    """A scan of another version may know more kinds."""
-    if event["kind"] not in KINDS_OF_SCAN:
-        return f"event {event['kind']}: {event['first']}, {event['second']}"
-    return event_line(tables, event)
+def _of_scan(tables: Tables, event: dict[str, Any]) -> tuple[str, str]:
+    """Name and words. A scan of another version may know more kinds, or use more numbers."""
+    try:
+        return who_name(tables, event), event_line(tables, event)
+    except (ValueError, LookupError):
+        return "", f"event {event['kind']}: {event['first']}, {event['second']}"
 
 
-def _guard_who(tables: Tables, event: dict[str, Any]) -> str:
+def _of_guard(tables: Tables, event: dict[str, Any]) -> tuple[str, str]:
     names: list[str] = []
     if event["kind"] in CHARGER_HAPPENINGS:
         names = [row.name for row in tables.chargers]
     elif event["kind"] in BUS_HAPPENINGS:
         names = [row.name for row in tables.buses]
-    return names[event["who"]] if 0 <= event["who"] < len(names) else ""
+    who = names[event["who"]] if 0 <= event["who"] < len(names) else ""
+    return who, guard_event_line(tables, event)
 
 
-def _user(uid: int) -> str:
+def _user(number: int) -> str:
+    uid = number % 2**32
     try:
         return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
+    except KeyError:
         return f"uid {uid}"

@@ -52,6 +52,26 @@ def test_journal_kind_that_this_version_does_not_know_is_kept_with_its_numbers(
     assert [row.text for row in site.rows() if row.kind == 9_999] == ["event 9999: 5, 6"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "first"), [(Event.TUNED, 999), (Event.REBOOTED, 99), (Event.SLOWEST, 99)]
+)
+def test_journal_numbers_that_this_version_does_not_know_are_kept(
+    site: FakeSite, kind: Event, first: int
+) -> None:
+    site.event(kind, 0, first, 6)
+    site.publish()
+    site.journal().drain(START_ns)
+    assert [row.text for row in site.rows() if row.kind == kind] == [f"event {kind}: {first}, 6"]
+
+
+@pytest.mark.parametrize(("fourth", "user"), [(0, "root"), (-2, "uid 4294967294")])
+def test_journal_tuning_names_the_user(site: FakeSite, fourth: int, user: str) -> None:
+    site.image.event(Event.TUNED, -1, 1, 2_000, START_ns, 1_000, fourth)
+    site.publish()
+    site.journal().drain(START_ns)
+    assert [row.user for row in site.rows() if row.kind == Event.TUNED] == [user]
+
+
 def test_journal_guard_tells_too_with_the_names_of_its_chargers(site: FakeSite) -> None:
     site.start_guard()
     site.link.event(Happening.UNANSWERED, 1, 0, 0, START_ns)

@@ -7,12 +7,13 @@ and ends on SIGTERM after a last flush.
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import click
 
 from loadctl import runtime
-from loadctl.errors import NotRunning
+from loadctl.errors import ConfigError, NotRunning
 from loadctl.journal import loop, place
 from loadctl.journal.sql import Bounds
 from loadctl.units import NS_PER_S, ns_from_s
@@ -22,7 +23,11 @@ DEFAULT = Bounds()
 
 
 @click.command()
-@click.option("--site", "site_name", help="The site's name; needed only where several run.")
+@click.option(
+    "--site",
+    "site",
+    help="The site's name, or its site file; needed only where several run.",
+)
 @click.option(
     "--runtime-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -69,7 +74,7 @@ DEFAULT = Bounds()
     help="Keep one-minute history and sessions so long.",
 )
 def recorder(
-    site_name: str | None,
+    site: str | None,
     runtime_dir: Path | None,
     state_dir: Path | None,
     flush_s: float,
@@ -82,6 +87,7 @@ def recorder(
 
     Exit code 2 where the state directory cannot be written.
     """
+    site_name = None if site is None else name_of(site)
     top = place.state_dir(state_dir)
     place.require_writable(top)
     bounds = Bounds(event_rows, event_days, second_days, minute_days)
@@ -95,6 +101,20 @@ def recorder(
         drains = loop.drains_of(site_dir, folder, bounds, ns_from_s(flush_s), say)
         loop.run(drains, lambda: sleep(loop.LOOK_EVERY_ns), say)
         os.close(lock_fd)
+
+
+def name_of(site: str) -> str:
+    """The name of a site; of a file the one that it gives itself. Nothing else of it is looked
+    at."""
+    if not site.endswith(".toml"):
+        return site
+    try:
+        with Path(site).open("rb") as file:
+            return str(tomllib.load(file)["site"]["name"])
+    except OSError as error:
+        raise ConfigError(f"{site}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(f"{site}: no site file with a site.name ({error})") from error
 
 
 def wait_for_site(

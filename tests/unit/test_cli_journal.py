@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from loadctl.cli.main import cli
+from loadctl.cli.recorder import name_of
 from loadctl.cli.times import parse_time
-from loadctl.errors import LoadctlError, NotRunning, UsageError
+from loadctl.errors import ConfigError, LoadctlError, NotRunning, UsageError
 from loadctl.events import Event
 from loadctl.journal import files, place
 from loadctl.journal.clock import WallClock
@@ -292,6 +293,21 @@ def test_export_without_a_journal_says_who_writes_one(tmp_path: Path) -> None:
     done = run(FakeSite(tmp_path), "export", "events", "--to", str(tmp_path / "out.csv"))
     assert isinstance(done.exception, NotRunning)
     assert "`loadctl recorder` writes one" in str(done.exception)
+
+
+# the recorder
+
+
+def test_recorder_takes_the_name_of_a_site_or_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text('[site]\nname = "Harbour garage"\n')
+    assert name_of(str(path)) == "Harbour garage"
+    assert name_of("Harbour garage") == "Harbour garage"
+    path.write_text("[bus]\n")
+    with pytest.raises(ConfigError, match=r"no site file with a site\.name"):
+        name_of(str(path))
+    with pytest.raises(ConfigError, match="No such file"):
+        name_of(str(tmp_path / "other.toml"))
 
 
 # where it is

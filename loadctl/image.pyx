@@ -8,6 +8,7 @@ and never writes. Neither ever waits for the other.
 import hashlib
 import mmap
 import os
+import time
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
@@ -181,6 +182,7 @@ cdef class Writer:
         self.header.n_meters, self.header.n_chargers = n_meters, n_chargers
         self.stats.period_ns = period_ns
         self.header.pid = os.getpid()
+        self.header.born_at_ns = time.monotonic_ns()
         os.replace(self.path + ".new", self.path)
 
     def _map_file(self, int64_t n_bytes):
@@ -386,6 +388,7 @@ cdef class Reader:
         first = max(0, ring.n_total - N_EVENTS)
         return {
             "site_hash": f"{h.site_hash & (2**64 - 1):016x}",
+            "born_at_ns": h.born_at_ns,
             "scan": scan,
             "buses": [buses[i] for i in range(h.n_buses)],
             "devices": [devices[i] for i in range(h.n_meters + h.n_chargers)],

@@ -203,9 +203,9 @@ def _guard(link: Row | None, now_ns: int) -> Row:
 
 def _events(tables: Tables, snapshot: Row, link: Row | None, now_ns: int) -> list[Row]:
     """The last events of scan and guard, in the order in which they happened."""
-    found = [(event["at_ns"], _event(tables, event)) for event in snapshot["events"]]
+    found = [(event["at_ns"], event_line(tables, event)) for event in snapshot["events"]]
     if link is not None:
-        found += [(event["at_ns"], _guard_event(tables, event)) for event in link["events"]]
+        found += [(event["at_ns"], guard_event_line(tables, event)) for event in link["events"]]
     found.sort(key=lambda item: item[0])
     return [
         {"age_s": round(s_from_ns(now_ns - at_ns), 1), "text": text}
@@ -213,7 +213,7 @@ def _events(tables: Tables, snapshot: Row, link: Row | None, now_ns: int) -> lis
     ]
 
 
-def _guard_event(tables: Tables, event: Row) -> str:
+def guard_event_line(tables: Tables, event: Row) -> str:
     text = event_words(event["kind"], event["first"], event["second"])
     names = []
     if event["kind"] in CHARGER_HAPPENINGS:
@@ -383,10 +383,10 @@ def _quality(meter: Row, is_old: bool) -> str:
     return QUALITY_WORDS[Code(meter["code"])]
 
 
-def _event(tables: Tables, event: Row) -> str:
+def event_line(tables: Tables, event: Row) -> str:
     return event_text(
         event["kind"],
-        _who(tables, event),
+        who_name(tables, event),
         event["first"],
         event["second"],
         MODE_NAMES,
@@ -395,7 +395,7 @@ def _event(tables: Tables, event: Row) -> str:
     )
 
 
-def _who(tables: Tables, event: Row) -> str:
+def who_name(tables: Tables, event: Row) -> str:
     """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either, 40 to 59
     about circuits, 60 to 69 about who has the key."""
     who, tens = event["who"], event["kind"] // 10

@@ -151,3 +151,29 @@ def test_the_running_scan_process_loads_nothing_heavy() -> None:
 
 def test_the_loop_that_is_measured_loads_nothing_heavy_either() -> None:
     assert HEAVY & loaded_by("loadctl.timing.loop") == set()
+
+
+# The journal
+
+JOURNAL_ONLY = {"sqlite3", "loadctl.journal", "pyarrow"}
+SQL_WORDS = ("SELECT ", "INSERT ", "DELETE ", "PRAGMA ", "CREATE TABLE")
+
+
+def test_neither_scan_nor_guard_loads_anything_of_the_journal() -> None:
+    for modules in ("loadctl.scan", "loadctl.start", "loadctl.guard.process"):
+        assert {"sqlite3", "pyarrow"} & loaded_by(modules) == set()
+    scan = [f"loadctl/{name}.py" for name in (*SCAN, "start")]
+    assert offenders(files(*scan, "loadctl/guard/*.py"), JOURNAL_ONLY) == []
+
+
+def test_journal_imports_nothing_heavy_and_knows_no_command_line() -> None:
+    assert offenders(files("loadctl/journal/*.py"), {*HEAVY, "loadctl.cli"}) == []
+
+
+def test_journal_speaks_sql_in_one_module() -> None:
+    speaking = [
+        path.name
+        for path in files("loadctl/**/*.py")
+        if any(word in path.read_text() for word in SQL_WORDS)
+    ]
+    assert speaking == ["sql.py"]

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from loadctl.answers import Status, summary
 from loadctl.cli import rows
 from loadctl.cli.columns import Glyphs, cut
 from loadctl.outside import external_words
-from loadctl.status import Status, summary
 
 UNLIMITED_LINES = 10_000
 N_ANSWERS = 3
+PAGE_CELLS = 80  # the heading of a page
 
 MODE_STYLES = {"run": "bold green", "start": "bold yellow"}
 ANSWER_STYLES = {"safe": "green", "over": "bold red", "STALE": "bold red", "not proven": "yellow"}
@@ -61,7 +62,8 @@ def details(status: Status, width: int, glyphs: Glyphs | None = None) -> list[Te
     """All of it but the answers, for a page that may be as long as it likes."""
     glyphs = glyphs or Glyphs()
     body = _stack(_blocks(status, width, glyphs, []), UNLIMITED_LINES)
-    top = [headline(status, width, glyphs), *alarm_lines(status), *limit_lines(status)]
+    head = headline(status, min(width, PAGE_CELLS), glyphs)
+    top = [head, *alarm_lines(status), *limit_lines(status)]
     body += [Text(), *rows.spans(status, width, glyphs)]
     return [cut(line, width, glyphs) for line in (*top, *body)]
 

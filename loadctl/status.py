@@ -374,7 +374,7 @@ def _alarm(row: CircuitRow, seen_mA: Sequence[int]) -> str:
 
 def _meters(tables: Tables, snapshot: Row, now_ns: int) -> Row:
     """Ages count to now: a value that no scan reads any more is old, whatever it was."""
-    stale_ns = tables.tuning.meter_stale_ns
+    stale_ns = snapshot["site"]["tuning"]["meter_stale_ns"]
     return {
         row.name: {
             "quality": _quality(meter, is_old=now_ns - meter["at_ns"] >= stale_ns),

@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": ("loadctl.cli.demo:demo", "Run a simulated site with a live view."),
     "devices": ("loadctl.cli.devices:devices", "List the device models and what they can do."),
     "limit": ("loadctl.cli.limit:limit", "Limit a circuit from outside while its site runs."),
+    "metrics": ("loadctl.cli.metrics:metrics", "Serve running sites to Prometheus."),
     "run": ("loadctl.cli.run:run", "Run a site in the foreground."),
     "sim": ("loadctl.cli.sim:sim", "Run only the simulated devices of a site."),
     "status": ("loadctl.cli.show:status", "Show one snapshot of a running site."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,8 @@ from loadctl.status import StatusReader
 from loadctl.why import why_charger, why_circuit
 
 PROSE_CELLS = 80
+NUMBER_AND_UNIT = re.compile(r"(\d) (A|kW|s|min|h|ms|us|%)\b")
+TIE = "\x1f"  # stands for a space at which no line ends
 
 
 @click.command()
@@ -98,7 +101,8 @@ def show_prose(console: Console, lines: Iterable[str]) -> None:
     width = max(20, min(console.width, PROSE_CELLS) if console.is_terminal else PROSE_CELLS)
     for line in lines:
         indent = len(line) - len(line.lstrip()) + 2
+        kept = NUMBER_AND_UNIT.sub(rf"\1{TIE}\2", line)
         for part in textwrap.wrap(
-            line, width, subsequent_indent=" " * indent, break_on_hyphens=False
+            kept, width, subsequent_indent=" " * indent, break_on_hyphens=False
         ):
-            console.print(part, soft_wrap=True)
+            console.print(part.replace(TIE, " "), soft_wrap=True)

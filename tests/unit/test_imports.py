@@ -142,3 +142,11 @@ def test_the_running_scan_process_loads_nothing_heavy() -> None:
 
 def test_the_loop_that_is_measured_loads_nothing_heavy_either() -> None:
     assert HEAVY & loaded_by("loadctl.timing.loop") == set()
+
+
+def test_metrics_alone_import_prometheus_client_and_nothing_else_that_is_heavy() -> None:
+    ours = {ROOT / "loadctl/cli/metrics.py", *files("loadctl/metrics/*.py")}
+    others = [path for path in files("loadctl/**/*.py", "hw/**/*.py") if path not in ours]
+    assert offenders(others, {"prometheus_client", "loadctl.metrics"}) == []
+    assert offenders(files("loadctl/metrics/*.py"), HEAVY) == []
+    assert "prometheus_client" not in loaded_by("loadctl.scan, loadctl.guard, loadctl.status")

@@ -15,6 +15,7 @@ from rich.text import Text
 from loadctl.answers import Status, summary
 from loadctl.cli import rows
 from loadctl.cli.columns import Glyphs, cut
+from loadctl.cli.look import Look
 from loadctl.outside import external_words
 
 UNLIMITED_LINES = 10_000
@@ -25,7 +26,7 @@ MODE_STYLES = {"run": "bold green", "start": "bold yellow"}
 ANSWER_STYLES = {"safe": "green", "over": "bold red", "STALE": "bold red", "not proven": "yellow"}
 GUARD_ACTS = ("takeover", "holding", "stable")
 
-Part = Callable[[Status, int, int, Glyphs], list[Text]]
+Part = Callable[[Status, int, int, Glyphs, Look | None], list[Text]]
 
 
 class Block(NamedTuple):
@@ -47,13 +48,15 @@ def screen(
     height: int = UNLIMITED_LINES,
     glyphs: Glyphs | None = None,
     footer: Sequence[Text] = (),
+    look: Look | None = None,
 ) -> list[Text]:
-    """At most `height` lines of at most `width` cells; `footer` is never left out."""
+    """At most `height` lines of at most `width` cells; `footer` is never left out. With a `look`
+    circuits and chargers have their history beside them."""
     glyphs = glyphs or Glyphs()
     answers, timing = _answers(status)
     top = [headline(status, width, glyphs), *alarm_lines(status), *answers, *limit_lines(status)]
     room = max(height - len(top) - len(footer), 0)
-    body = _stack(_blocks(status, width, glyphs, timing), room)
+    body = _stack(_blocks(status, width, glyphs, timing, look), room)
     lines = [*top, *body][: max(height - len(footer), 0)]
     return [cut(line, width, glyphs) for line in (*lines, *footer)][:height]
 
@@ -61,14 +64,16 @@ def screen(
 def details(status: Status, width: int, glyphs: Glyphs | None = None) -> list[Text]:
     """All of it but the answers, for a page that may be as long as it likes."""
     glyphs = glyphs or Glyphs()
-    body = _stack(_blocks(status, width, glyphs, []), UNLIMITED_LINES)
+    body = _stack(_blocks(status, width, glyphs, [], None), UNLIMITED_LINES)
     head = headline(status, min(width, PAGE_CELLS), glyphs)
     top = [head, *alarm_lines(status), *limit_lines(status)]
     body += [Text(), *rows.spans(status, width, glyphs)]
     return [cut(line, width, glyphs) for line in (*top, *body)]
 
 
-def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> list[Block]:
+def _blocks(
+    status: Status, width: int, glyphs: Glyphs, timing: list[Text], look: Look | None
+) -> list[Block]:
     """In the order of the screen; the rank is the order in which they get room."""
     n_circuits, n_chargers = len(status["circuits"]), len(status["chargers"])
     n_devices = len(status["meters"]) + len(status["buses"])
@@ -76,7 +81,7 @@ def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> l
     events = [rows.event_line(event) for event in status["events"]]
 
     def part(draw: Part) -> Callable[[int], list[Text]]:
-        return lambda n: draw(status, n, width, glyphs)
+        return lambda n: draw(status, n, width, glyphs, look)
 
     return [
         Block(2, min(n_circuits + 1, 4), 3 * n_circuits + 1, part(rows.circuits), n_circuits <= 3),

@@ -14,6 +14,7 @@ from rich.console import Console
 from loadctl import runtime
 from loadctl.cli import live
 from loadctl.cli.columns import ASCII_GLYPHS, Glyphs
+from loadctl.cli.keyboard import Keyboard, keys_of
 from loadctl.cli.main import cli
 from loadctl.cli.top import Watch
 from loadctl.errors import NotRunning
@@ -112,7 +113,9 @@ def test_watch_asks_for_the_lock_only_when_the_image_is_old_and_once_a_second(
     [
         (b"q", ["q"]),
         (b"Km", ["k", "m"]),
-        (b"\x1b[A", []),
+        (b"\x1b[A\x1b[B\x1bOA", ["up", "down", "up"]),
+        (b"\x1b[5~\x1b[6~j", ["pageup", "pagedown", "j"]),
+        (b"\x1b[H\x1b[4~", ["home", "end"]),
         (b"\x1b[1;5Ck", ["k"]),
         (b"\x1bOPs", ["s"]),
         (b"\x1b", []),
@@ -120,15 +123,15 @@ def test_watch_asks_for_the_lock_only_when_the_image_is_old_and_once_a_second(
         (b"\xff\xfe", []),
     ],
 )
-def test_keys_are_letters_and_nothing_of_a_cursor_key(data: bytes, keys: list[str]) -> None:
-    assert live.keys_of(data) == keys
+def test_keys_are_letters_and_cursor_keys_by_name(data: bytes, keys: list[str]) -> None:
+    assert keys_of(data) == keys
 
 
 def test_keyboard_without_a_terminal_has_no_keys_and_is_no_error() -> None:
-    with live.Keyboard(io.StringIO("q")) as keyboard:
+    with Keyboard(io.StringIO("q")) as keyboard:
         assert not keyboard.has_keys
         assert keyboard.pressed(0) == []
-    with open(os.devnull) as nothing, live.Keyboard(nothing) as keyboard:
+    with open(os.devnull) as nothing, Keyboard(nothing) as keyboard:
         assert not keyboard.has_keys
 
 

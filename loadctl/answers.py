@@ -148,7 +148,27 @@ def filled_words(status: Status, circuit_name: str, kind: str) -> str:
     )
 
 
+def waits_line(status: Status) -> str:
+    """Who is next and when, and how many wait besides; "" where nobody does."""
+    waiting = _waiting(status)
+    if not waiting:
+        return ""
+    name, charger = waiting[0]
+    more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+    if charger["place"] is None:
+        return f"waits: {name}{more}"
+    return f"waits: {name}, turn in about {time_text(round(charger['turn_in_s']))}{more}"
+
+
 def _waits_lines(status: Status) -> list[str]:
+    waiting = _waiting(status)
+    if not waiting:
+        return ["waits: nobody"]
+    return [f"waits: {name} {waits_words(charger)}" for name, charger in waiting]
+
+
+def _waiting(status: Status) -> list[tuple[str, Row]]:
+    """Those who ask for current and have none, in the order of their turns."""
     waiting = [
         (name, charger)
         for name, charger in status["chargers"].items()
@@ -156,9 +176,7 @@ def _waits_lines(status: Status) -> list[str]:
     ]
     last = len(waiting) + 1
     waiting.sort(key=lambda item: (item[1]["place"] or last, -(item[1]["waits_s"] or 0)))
-    if not waiting:
-        return ["waits: nobody"]
-    return [f"waits: {name} {waits_words(charger)}" for name, charger in waiting]
+    return waiting
 
 
 def waits_words(charger: Row) -> str:

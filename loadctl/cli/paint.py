@@ -142,6 +142,8 @@ def changed_runs(shown: Sequence[Cell], row: Sequence[Cell]) -> list[tuple[int, 
             runs[-1] = (runs[-1][0], x + 1)
         else:
             runs.append((x, x + 1))
+    if runs and blank_tail(row, runs[-1][0]) - (len(row) - runs[-1][1]) >= ERASE_CELLS:
+        runs[-1] = (runs[-1][0], len(row))  # its end is blank, and so is all that follows
     return [(whole_from(row, shown, begin), end) for begin, end in runs]
 
 

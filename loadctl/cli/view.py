@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from loadctl.answers import Status, summary
+from loadctl.answers import Status, summary, waits_line
 from loadctl.cli import rows
 from loadctl.cli.columns import Glyphs, cut
 from loadctl.cli.look import Look
@@ -58,6 +58,8 @@ def screen(
     room = max(height - len(top) - len(footer), 0)
     body = _stack(_blocks(status, width, glyphs, timing, look), room)
     lines = [*top, *body][: max(height - len(footer), 0)]
+    if footer and height < UNLIMITED_LINES:
+        lines += [Text()] * (height - len(footer) - len(lines))  # its place is the last line
     return [cut(line, width, glyphs) for line in (*lines, *footer)][:height]
 
 
@@ -151,7 +153,10 @@ def _answers(status: Status) -> tuple[list[Text], list[Text]]:
     """
     first: list[Text] = []
     later: list[Text] = []
+    waits = waits_line(status)
     for words in summary(status):
+        if waits and words.startswith(("binds", "nothing binds")):
+            words = f"{words}; {waits}"  # in the same line: what is below keeps its place
         is_detail = words.startswith(("timing", " "))
         found = [style for start, style in ANSWER_STYLES.items() if words.startswith(start)]
         (later if is_detail else first).append(

@@ -73,7 +73,7 @@ def _circuit_table(
         Column(legend, rank=1, least=BAR_LEAST_CELLS, most=most),
         Column("at most A", is_right=True),
         Column("limit", is_right=True),
-        Column("load, 10 s a bar", rank=2, least=HISTORY_LEAST_CELLS, most=HISTORY_MOST_CELLS),
+        Column("history", rank=2, least=HISTORY_LEAST_CELLS, most=HISTORY_MOST_CELLS),
     ]
     if look is None:
         columns.pop()

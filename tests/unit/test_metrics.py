@@ -27,6 +27,7 @@ from tests.support.scan_rig import S_ns, VirtualRig
 from tests.support.watched_site import WatchedSite
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "docs/grafana/loadctl.json"
+PAGE = DASHBOARD.parents[1] / "metrics.md"
 METRIC = re.compile(r"\bloadctl_[a-z0-9_]+")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SITE = "simulated"
@@ -191,6 +192,14 @@ def test_dashboard_uses_only_names_that_a_scrape_brings(
     assert len(asked) > 15
     assert asked - names == set()
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_page_names_every_metric_and_no_other() -> None:
+    written = set(METRIC.findall(PAGE.read_text()))
+    suffix = {"counter": "_total", "info": "_info"}
+    declared = {f"loadctl_{name}{suffix.get(spec.kind, '')}" for name, spec in SPECS.items()}
+    assert declared - written == set()
+    assert written - declared == {"loadctl_scan_span_seconds_bucket"}
 
 
 # down

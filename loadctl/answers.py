@@ -172,7 +172,7 @@ def _waiting(status: Status) -> list[tuple[str, Row]]:
     waiting = [
         (name, charger)
         for name, charger in status["chargers"].items()
-        if charger["place"] is not None or charger["waits_s"] is not None
+        if charger["waits_s"] is not None
     ]
     last = len(waiting) + 1
     waiting.sort(key=lambda item: (item[1]["place"] or last, -(item[1]["waits_s"] or 0)))
@@ -192,8 +192,7 @@ def _limited_lines(status: Status) -> list[str]:
     """Everyone who has less than its own maximum, by the reason."""
     by_reason: dict[str, list[str]] = {}
     for name, charger in status["chargers"].items():
-        is_content = charger["rule"] in CONTENT or charger["place"] is not None
-        if is_content or charger["waits_s"] is not None:
+        if charger["rule"] in CONTENT or charger["waits_s"] is not None:
             continue
         by_reason.setdefault(charger["reason"], []).append(f"{name} {charger['setpoint_A']:g} A")
     if not by_reason:

@@ -65,7 +65,7 @@ def why_charger(status: Status, name: str) -> list[str]:
     remedy = REMEDIES.get(charger["rule"])
     if remedy:
         lines.append(_filled(remedy, charger))
-    if charger["place"] is not None or charger["waits_s"] is not None:
+    if charger["waits_s"] is not None:
         lines.append(f"It waits {waits_words(charger)}.")
     if charger["unused_phases"]:
         lines.append(f"Its car does not use {' and '.join(charger['unused_phases'])}.")

@@ -24,6 +24,7 @@ SGR = {
     "yellow": "33",
     "blue": "34",
 }
+REVERSE = SGR["reverse"]
 COLOURS = ("red", "green", "yellow", "blue")
 WITHOUT_COLOUR = {"red": "bold"}  # what must not be overlooked
 SAME_RUN_CELLS = 4  # going on costs less than moving the cursor over so few
@@ -109,10 +110,11 @@ class Painter:
                 return False
             out += move
             move = b""
-            if text:
+            if text and (row[x] != BLANK or REVERSE in self._pen):  # else no pen is seen
                 self._pen_to(out, style)
             out += part
-            self._shown[y][x] = row[x]
+            n_cells = 2 if x + 1 < self.width and not row[x + 1][0] else 1
+            self._shown[y][x : x + n_cells] = row[x : x + n_cells]
         if n_blank:
             if len(out) + len(move) + len(ERASE) + STYLE_BYTES > self._most_bytes:
                 return False
@@ -174,9 +176,11 @@ def cells_of(line: Text, width: int, has_colour: bool) -> list[Cell]:
             break
         if n_cells == 0:
             if cells:
-                cells[-1] = (cells[-1][0] + character, cells[-1][1])
+                at = -1 if cells[-1][0] else -2  # behind a character of two cells
+                cells[at] = (cells[at][0] + character, cells[at][1])
             continue
-        cells.append((character, sgr(styles, has_colour)))
+        is_seen = character != " " or "reverse" in styles  # else it is like any other blank
+        cells.append((character, sgr(styles, has_colour) if is_seen else ""))
         cells += [("", cells[-1][1])] * (n_cells - 1)
     return cells + [BLANK] * (width - len(cells))
 

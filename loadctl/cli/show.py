@@ -21,7 +21,7 @@ from loadctl.status import StatusReader
 from loadctl.why import why_charger, why_circuit
 
 PROSE_CELLS = 80
-NUMBER_AND_UNIT = re.compile(r"(\d) (A|kW|s|min|h|ms|us|%)\b")
+NUMBER_AND_UNIT = re.compile(r"(\d) (A|kW|s|min|h|ms|us|%)(?!\w)")
 TIE = "\x1f"  # stands for a space at which no line ends
 
 

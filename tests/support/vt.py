@@ -38,7 +38,7 @@ class Screen:
             assert 1 <= x <= self.width
             self.x, self.y = x - 1, y - 1
         elif letter == "K":
-            self.cells[self.y][self.x :] = [(" ", self.pen)] * (self.width - self.x)
+            self.cells[self.y][self.x :] = [(" ", "")] * (self.width - self.x)
         elif letter == "J":
             self.clear()
         elif letter == "m":
@@ -53,10 +53,12 @@ class Screen:
         n_cells = get_character_cell_size(character)
         assert self.x + n_cells <= self.width, "beyond the right edge"
         if n_cells == 0:
-            text, pen = self.cells[self.y][self.x - 1]
-            self.cells[self.y][self.x - 1] = (text + character, pen)
+            at = self.x - 1 if self.cells[self.y][self.x - 1][0] else self.x - 2
+            text, pen = self.cells[self.y][at]
+            self.cells[self.y][at] = (text + character, pen)
             return
-        self.cells[self.y][self.x] = (character, self.pen)
+        is_seen = character != " " or "7" in self.pen.split(";")
+        self.cells[self.y][self.x] = (character, self.pen if is_seen else "")
         for k in range(1, n_cells):
             self.cells[self.y][self.x + k] = ("", self.pen)
         self.x += n_cells

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from loadctl.cli.live import LEAST_FRAME_BYTES
 from loadctl.cli.paint import CLEAR, ENTER
 from tests.support.scan_rig import MS_ns
 from tests.support.terminal import Shell, Terminal
@@ -68,6 +69,16 @@ def test_top_never_sends_more_than_a_slow_line_carries(site: WatchedSite) -> Non
         assert lines[0].startswith(" RUN") or lines[0].startswith(" START")
         assert lines[-1].startswith(" q quit")
         assert [line for line in lines if line.startswith(" bay1 ")]
+
+
+def test_top_begins_no_faster_than_its_line(site: WatchedSite) -> None:
+    terminal = Terminal("top", "--runtime-dir", str(site.folder), "--baud", "1200")
+    try:
+        terminal.until(ENTER)
+        n_frames = 2 * 4 + 2
+        assert len(terminal.take_for(2.0)) <= n_frames * LEAST_FRAME_BYTES
+    finally:
+        terminal.close()
 
 
 def test_top_draws_anew_when_its_terminal_is_resized(site: WatchedSite) -> None:

@@ -1,5 +1,6 @@
 """`loadctl status` as a person reads it: the answers, the page at several widths, one charger."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from loadctl.answers import answers, names_text, nearest_name
 from loadctl.cli.main import cli
+from loadctl.cli.show import show_prose
 from loadctl.cli.view import details
 from loadctl.errors import NotRunning, UsageError
 from tests.support import screens
@@ -100,6 +103,20 @@ def test_page_into_a_pipe_has_prose_and_heading_within_80_columns(
     assert max(len(line) for line in lines[: heading + 1]) <= 80
     # Refusals of real-time settings are long: they go on below, and none is cut.
     assert " ".join(" ".join(lines[:heading]).split()).count("timing:") == 1
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_prose_is_wrapped_between_words_and_never_between_number_and_unit(columns: int) -> None:
+    line = "limited: bay1 8.5 A, bay2 16 A: main L2 full; turn in 20 min, 42 kW, 100 %, " * 3
+    console = Console(
+        file=io.StringIO(), width=columns, force_terminal=True, highlight=False, no_color=True
+    )
+    show_prose(console, [line])
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(len(part) for part in lines) <= min(columns, 80)
+    assert [part for part in lines[1:] if not part.startswith("  ")] == []
+    assert " ".join(" ".join(lines).split()) == line.strip()
+    assert [part for part in lines if part.strip().startswith(("A", "min", "kW", "%"))] == []
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pty
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,39 @@ def test_keyboard_without_a_terminal_has_no_keys_and_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "glyphs"), [("utf-8", Glyphs()), ("ascii", ASCII_GLYPHS)])
-def test_glyphs_are_those_that_the_terminal_can_show(encoding: str, glyphs: Glyphs) -> None:
+def test_glyphs_are_those_that_the_terminal_can_show(
+    encoding: str, glyphs: Glyphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert live.glyphs_for(console) == glyphs
+
+
+@pytest.mark.parametrize(("baud", "n_bytes"), [(300, 64), (9_600, 192), (115_200, 2_304)])
+def test_frame_is_what_a_line_carries_between_two_frames(baud: int, n_bytes: int) -> None:
+    assert live.frame_bytes(baud) == n_bytes
+
+
+def test_pseudo_terminal_has_no_speed_and_neither_has_what_is_none() -> None:
+    outer, inner = pty.openpty()
+    assert live.line_baud(inner) is None
+    os.close(outer)
+    os.close(inner)
+    with open(os.devnull) as nothing:
+        assert live.line_baud(nothing.fileno()) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "glyphs"),
+    [
+        ("xterm", Glyphs()),
+        ("vt220", ASCII_GLYPHS),
+        ("linux", Glyphs(ramp=ASCII_GLYPHS.ramp)),
+    ],
+)
+def test_glyphs_are_those_of_the_kind_of_terminal(
+    kind: str, glyphs: Glyphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", kind)
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
     assert live.glyphs_for(console) == glyphs

@@ -15,11 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
+from hw.wire import Code
 from loadctl import tables as plain
 from loadctl.guard.words import Cause, State
 from loadctl.image import bin_end_ns
 from loadctl.link import Link
-from loadctl.metrics.collect import buckets
+from loadctl.metrics.collect import buckets, is_good
 from loadctl.metrics.families import SPECS
 from loadctl.metrics.serve import MetricsServer
 from tests.support import scraped, sim_sites
@@ -240,6 +241,14 @@ def test_meter_that_is_not_believed_has_age_but_no_current(
         assert seen.all(f"loadctl_{gone}") == []
 
 
+def test_meter_is_good_for_as_long_as_the_core_would_believe_it() -> None:
+    meter = {"has_value": 1, "code": Code.GOOD, "quality": 0, "at_ns": 100}
+    assert is_good(meter, 3, 102)
+    assert not is_good(meter, 3, 103)
+    for changes in ({"has_value": 0}, {"code": Code.REFUSED}, {"quality": 3}):
+        assert not is_good({**meter, **changes}, 3, 102)
+
+
 def test_charger_that_is_not_heard_has_no_draw_and_no_state(
     running: RunningSite, server: MetricsServer
 ) -> None:
@@ -261,14 +270,17 @@ def test_site_that_never_ran_is_down_under_the_name_that_was_asked_for(tmp_path:
 def test_without_a_name_every_site_is_shown_and_one_that_breaks_does_not_hide_others(
     running: RunningSite, server: MetricsServer, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "lock").touch()
-    (broken / "image").write_bytes(b"no image")
-    (broken / "tables.json").write_text("{")
+    image = running.site.site_dir.image.read_bytes()
+    for name, data in (("short", b"no image"), ("strange", image)):
+        broken = tmp_path / name
+        broken.mkdir()
+        (broken / "lock").touch()
+        (broken / "image").write_bytes(data)
+        (broken / "tables.json").write_text("{")
     seen = scraped.get(server)
     assert seen.value("loadctl_up", site=SITE) == 1
-    assert seen.value("loadctl_up", site="broken") == 0
+    assert seen.value("loadctl_up", site="short") == 0
+    assert seen.value("loadctl_up", site="strange") == 0
 
 
 def test_scan_that_is_started_again_is_followed(

@@ -34,7 +34,7 @@ def wanted(frame: list[Text], width: int, height: int) -> list[list[tuple[str, s
 
 
 @given(screens_of_lines, st.integers(3, 20))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_frames_come_to_the_picture_that_was_wanted(frames: list[list[Text]], width: int) -> None:
     painter, seen = Painter(width, 4), Screen(width, 4)
     for frame in frames:
@@ -45,7 +45,7 @@ def test_frames_come_to_the_picture_that_was_wanted(frames: list[list[Text]], wi
 
 
 @given(screens_of_lines, st.integers(3, 20), st.integers(64, 120))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_frames_of_bounded_length_come_to_the_same_picture_in_the_end(
     frames: list[list[Text]], width: int, most_bytes: int
 ) -> None:

@@ -29,18 +29,14 @@ Row = dict[str, Any]
 def charger_facts(tables: Tables, row: ChargerRow, charger: Row, now_ns: int) -> Row:
     """Times in seconds from now; None where there is nothing to wait for or nothing known."""
     is_bound = bool(charger["has_binding"])
-    # Values that can be changed live stand in the image; else those of the site file count.
-    min_mA, max_mA, priority = (
-        charger.get(f"live_{key}", getattr(row, key)) for key in ("min_mA", "max_mA", "priority")
-    )
     has_turn = charger["place"] > 0
     return {
         "circuit": tables.circuits[row.circuit].name,
         "phases": [PHASE_NAMES[p] for p in row.phases],
-        "min_A": A_from_mA(min_mA),
-        "max_A": A_from_mA(max_mA),
+        "min_A": A_from_mA(charger["live_min_mA"]),
+        "max_A": A_from_mA(charger["live_max_mA"]),
         "failsafe_A": A_from_mA(row.failsafe_mA),
-        "priority": priority,
+        "priority": charger["live_priority"],
         "rule": RULE_NAMES.get(charger["reason"], f"rule_{charger['reason']}"),
         "binding_circuit": tables.circuits[charger["binding_circuit"]].name if is_bound else None,
         "binding_kind": KIND_NAMES[charger["binding_kind"]] if is_bound else None,
@@ -81,7 +77,7 @@ def circuit_facts(tables: Tables, circuit_i: int, snapshot: Row) -> Row:
         "parent": tables.circuits[row.parent].name if row.parent >= 0 else None,
         "meter": tables.meters[row.meter].name if row.meter >= 0 else None,
         "is_dynamic": row.is_dynamic,
-        "margin_A": A_from_mA(circuit.get("live_margin_mA", row.margin_mA)),
+        "margin_A": A_from_mA(circuit["live_margin_mA"]),
         "limit_kW": _kW(kW_limit_mA, voltage_mV),
         "charger_limit_kW": _kW(charger_kW_limit_mA, voltage_mV),
         "unbalance_A": None if row.unbalance_mA is None else A_from_mA(row.unbalance_mA),

@@ -27,6 +27,7 @@ from loadctl.realtime import NOT_ASKED, SETTINGS, words
 from loadctl.reasons import binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, CircuitRow, Tables
+from loadctl.tuning import CHARGER, CIRCUIT, KEYS
 from loadctl.units import (
     NS_PER_MS,
     NS_PER_US,
@@ -404,13 +405,19 @@ def _quality(meter: Row, is_old: bool) -> str:
 
 def _event(tables: Tables, event: Row) -> str:
     return event_text(
-        event["kind"], _who(tables, event), event["first"], event["second"], MODE_NAMES
+        event["kind"],
+        _who(tables, event),
+        event["first"],
+        event["second"],
+        MODE_NAMES,
+        event["third"],
+        event["fourth"],
     )
 
 
 def _who(tables: Tables, event: Row) -> str:
     """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either, 40 to 59
-    about circuits."""
+    about circuits, 60 to 69 about who has the key."""
     who, tens = event["who"], event["kind"] // 10
     meters = [row.name for row in tables.meters]
     chargers = [row.name for row in tables.chargers]
@@ -422,4 +429,6 @@ def _who(tables: Tables, event: Row) -> str:
         4: circuits,
         5: circuits,
     }.get(tens, [])
+    if tens == 6:
+        names = {CIRCUIT: circuits, CHARGER: chargers}.get(KEYS[event["first"]].table, [])
     return names[who] if 0 <= who < len(names) else ""

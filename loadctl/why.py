@@ -52,6 +52,7 @@ REMEDIES = {
     "done": "The car is full or asleep; it is offered current again, or when it asks.",
     "is_offered": "The car is full or asleep: its minimum of {min} A shows whether it wakes.",
     "cools_down": "The fuse of {circuit} was too warm: it starts or rises when that has cooled.",
+    "disabled": "enable = false in the site file or by `loadctl tune`, whose `diff` says which.",
     "held_by_guard": "Currents rise when the scan runs again.",
 }
 

@@ -218,7 +218,7 @@ def chargers(found: Families, tables: Tables, snapshot: Row, now_ns: int) -> Non
         at = (site, row.name, tables.circuits[row.circuit].name)
         found.add("charger_setpoint_amperes", charger["setpoint_mA"] / mA_PER_A, *at)
         found.add("charger_reserve_amperes", charger["reserve_mA"] / mA_PER_A, *at)
-        found.add("charger_max_amperes", row.max_mA / mA_PER_A, *at)
+        found.add("charger_max_amperes", charger["live_max_mA"] / mA_PER_A, *at)
         is_heard = bool(charger["has_status"]) and not charger["is_silent"]
         if is_heard and row.has_measured_current and charger["n_samples"] > 0:
             for p in row.phases:
@@ -229,6 +229,7 @@ def chargers(found: Families, tables: Tables, snapshot: Row, now_ns: int) -> Non
             found.add("charger_state", int(is_it), *at, letter)
         rule = RULE_NAMES.get(charger["reason"], f"rule_{charger['reason']}")
         found.add("charger_rule", 1, *at, rule, _binding(tables, charger))
+        found.add("charger_enabled", charger["is_enabled"], *at)
         found.add("charger_armed", charger["is_armed"], *at)
         found.add("charger_silent", charger["is_silent"], *at)
         found.add("charger_starved", device["is_starved"], *at)

@@ -107,6 +107,7 @@ SPECS: Mapping[str, Spec] = {
     "charger_max_amperes": Spec("gauge", "Its maximum.", CHARGER),
     "charger_state": Spec("gauge", "1 for its IEC 61851 state.", (*CHARGER, "state")),
     "charger_rule": Spec("gauge", "1 for what holds it there.", (*CHARGER, "rule", "binding")),
+    "charger_enabled": Spec("gauge", "0: given no current, by site file or tune.", CHARGER),
     "charger_armed": Spec("gauge", "1: its watchdog and fallback are set.", CHARGER),
     "charger_silent": Spec("gauge", "1 while it does not answer.", CHARGER),
     "charger_starved": Spec("gauge", "1 while its own watchdog is left to act.", CHARGER),

@@ -105,6 +105,7 @@ class ChargerTable(Table):
     priority: Annotated[int, Field(ge=-1_000, le=1_000)] = 0
     weight: Annotated[int, Field(ge=1, le=1_000)] = 1
     never_pause: bool = False
+    enable: bool = True  # false: armed and counted, and given nothing
     unprotected: Accept | None = None
     unmeasured: Accept | None = None
     isolated: bool = False

@@ -139,13 +139,13 @@ def is_in_memory(path: Path) -> bool:
 
 
 def running_sites(dirs: list[Path]) -> list[SiteDir]:
-    return [site_dir for site_dir in _site_dirs(dirs) if site_dir.is_locked()]
+    return [site_dir for site_dir in known_sites(dirs) if site_dir.is_locked()]
 
 
 def find_site(dirs: list[Path], site_name: str | None) -> SiteDir:
     """The site of that name, or the one that runs; NotRunning says what was found instead."""
     where = " and ".join(str(path) for path in dirs)
-    known = _site_dirs(dirs)
+    known = known_sites(dirs)
     if site_name is not None:
         wanted = [d for d in known if d.path.name in (slug(site_name), site_name)]
         if not wanted:
@@ -164,6 +164,7 @@ def find_site(dirs: list[Path], site_name: str | None) -> SiteDir:
     raise NotRunning(f"no site runs under {where}")
 
 
-def _site_dirs(dirs: list[Path]) -> list[SiteDir]:
+def known_sites(dirs: list[Path]) -> list[SiteDir]:
+    """Those that run, and those that ran once and left their directory."""
     found = [path for top in dirs if top.is_dir() for path in sorted(top.iterdir())]
     return [SiteDir(path) for path in found if (path / LOCK).exists()]

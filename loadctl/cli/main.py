@@ -25,6 +25,7 @@ COMMANDS = {
     "events": ("loadctl.cli.events:events", "Say what happened, last night or just now."),
     "export": ("loadctl.cli.export:export", "Write the journal to a CSV or Parquet file."),
     "limit": ("loadctl.cli.limit:limit", "Limit a circuit from outside while its site runs."),
+    "metrics": ("loadctl.cli.metrics:metrics", "Serve running sites to Prometheus."),
     "recorder": ("loadctl.cli.recorder:recorder", "Record events and history of a site."),
     "replay": ("loadctl.cli.replay:replay", "Replay a recording and compare every answer."),
     "run": ("loadctl.cli.run:run", "Run a site in the foreground."),

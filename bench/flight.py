@@ -213,7 +213,7 @@ class Cuts:
     def __init__(self, core: Any) -> None:
         self.cut = core.cut
 
-    def call(self, name: str, arguments: tuple[Any, ...], said: Any) -> None:
+    def call(self, name: str, arguments: tuple[Any, ...], said: Any, has_raised: bool) -> None:
         pass
 
     def scan(self, ended_at_ns: int, plant: bytearray) -> None:

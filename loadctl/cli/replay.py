@@ -31,9 +31,10 @@ PICTURES = (".svg", ".html")
 @click.option(
     "--set",
     "settings",
-    metavar="tuning.KEY=VALUE",
+    metavar="KEY=VALUE",
     multiple=True,
-    help="Ask what other values would have made of it; may be given several times.",
+    help="Ask what another value would have made of it, such as tuning.ramp_A_per_s=1 or"
+    " charger.bay1.max_A=10, by the keys of `loadctl tune`; may be given several times.",
 )
 @click.option(
     "--plot",

@@ -24,6 +24,7 @@ CALLS = {
     "probe_done": 10,
     "latch_background": 11,
     "external_limit": 12,
+    "retune": 13,
     # the law, with its result
     "step": 20,
     "confirm": 21,
@@ -41,7 +42,7 @@ class Listener(Protocol):
         """A recorded plant block; `follows`: it is the one that the calls so far have led to."""
         ...
 
-    def call(self, name: str, arguments: tuple[Any, ...], said: Any) -> None: ...
+    def call(self, name: str, arguments: tuple[Any, ...], said: Any, has_raised: bool) -> None: ...
     def scan(self, ended_at_ns: int, plant: bytearray) -> None:
         """The end of a scan, and the plant block then."""
         ...

@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset
 from loadctl.flight.words cimport (
     ANSWER_INT, ANSWER_PAIRS, AT_BASE, AT_CALLS, AT_ENDED, AT_FLAGS, AT_HASH, AT_SCAN, AT_SEQUENCE,
     AT_SUM, AT_WORDS, HEADER_WORDS, MOST_ARGUMENTS, MOST_RUN, TYPE_INT, TYPE_LETTER, TYPE_NONE,
-    TYPE_RUN, TYPE_TIME, TYPE_TRIPLE, TYPE_TUNING, answer_of, count_of, type_of,
+    TYPE_PAIRS, TYPE_RUN, TYPE_TIME, TYPE_TRIPLE, TYPE_TUNING, answer_of, count_of, type_of,
 )
 
 import struct
@@ -128,13 +128,9 @@ cdef int class_of(int64_t type) noexcept nogil:
 
 
 cdef bint is_sound(int64_t shape) noexcept nogil:
-    cdef int64_t k
-    if shape < 0 or count_of(shape) > MOST_ARGUMENTS or answer_of(shape) > ANSWER_PAIRS:
-        return False
-    for k in range(count_of(shape)):
-        if type_of(shape, k) > TYPE_TUNING:
-            return False
-    return True
+    return (
+        shape >= 0 and count_of(shape) <= MOST_ARGUMENTS and answer_of(shape) <= ANSWER_PAIRS
+    )
 
 
 cdef int64_t minus(int64_t one, int64_t other) noexcept nogil:
@@ -238,6 +234,9 @@ cdef class Packer:
             of = type_of(shape, k)
             if of == TYPE_RUN or of == TYPE_TUNING:
                 self.run(MOST_RUN, 1)
+                continue
+            if of == TYPE_PAIRS:
+                self.run(self.words.shape[0], 2)
                 continue
             n = 0 if of == TYPE_NONE else 3 if of == TYPE_TRIPLE else 1
             for _ in range(n):
@@ -373,6 +372,9 @@ cdef class Unpacker:
             of = type_of(shape, k)
             if of == TYPE_RUN or of == TYPE_TUNING:
                 self.run(MOST_RUN, 1)
+                continue
+            if of == TYPE_PAIRS:
+                self.run(self.words.shape[0], 2)
                 continue
             n = 0 if of == TYPE_NONE else 3 if of == TYPE_TRIPLE else 1
             for _ in range(n):

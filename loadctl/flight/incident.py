@@ -13,7 +13,7 @@ from loadctl.flight.marks import All, Mark, Marks
 from loadctl.flight.other import Other
 from loadctl.flight.plot import Frame, draw, make_series
 from loadctl.flight.replay import Played, Range, Recording, Replay
-from loadctl.flight.settings import changed
+from loadctl.flight.settings import chosen
 from loadctl.flight.told import clock, verdict
 from loadctl.units import NS_PER_S
 
@@ -47,7 +47,7 @@ class Incident:
         self.other_series = None
         if settings:
             self.other_series = make_series(tables[-1], from_ns, to_ns)
-            self.other = Other(changed(tables[-1], settings), self.other_series)
+            self.other = Other(tables[-1], chosen(tables[-1], settings), self.other_series)
         self.replay.series = self.series
         self.replay.listener = self.marks if self.other is None else All(self.marks, self.other)
 

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 
 from loadctl.flight.calls import Listener
 from loadctl.flight.series import chargers_of
+from loadctl.live import amount, names_of
 from loadctl.tables import Tables
+from loadctl.tuning import Slots
 
+MOST_TUNED = 3
 MODE_WORDS = ("start", "run", "failsafe", "stop")
 
 
@@ -35,13 +38,17 @@ class Marks:
         if not follows:
             self._silent = self._silent_in(plant)
 
-    def call(self, name: str, arguments: tuple[Any, ...], said: Any) -> None:
+    def call(self, name: str, arguments: tuple[Any, ...], said: Any, has_raised: bool) -> None:
         assert self._tables is not None
+        if has_raised:
+            return
         if name == "set_mode" and arguments[0] != self._mode:
             self._mode = arguments[0]
             self._words.append(f"mode {MODE_WORDS[arguments[0]]}")
         elif name == "external_limit":
             self._words.append(_limit_words(self._tables, *arguments[:3]))
+        elif name == "retune":
+            self._words.append(_tuned_words(self._tables, arguments[0]))
         elif name == "charger_armed" and not arguments[1]:
             self._words.append(f"{self._tables.chargers[arguments[0]].name} is armed anew")
 
@@ -72,6 +79,18 @@ def _limit_words(
     return f"from outside, {name}: {' and '.join(limits) or 'no limit'}"
 
 
+def _tuned_words(tables: Tables, changes: Sequence[tuple[int, int]]) -> str:
+    names = names_of(Slots(tables))
+    texts = [
+        f"{name.text} {amount(name.key, value)}"
+        for slot, value in changes[:MOST_TUNED]
+        for name in names.values()
+        if slot in name.slots
+    ]
+    more = f" and {len(changes) - MOST_TUNED} more" if len(changes) > MOST_TUNED else ""
+    return f"tuned: {', '.join(texts)}{more}"
+
+
 class All:
     """Several listeners as one."""
 
@@ -82,9 +101,9 @@ class All:
         for one in self.listeners:
             one.enter(tables, plant, follows)
 
-    def call(self, name: str, arguments: tuple[Any, ...], said: Any) -> None:
+    def call(self, name: str, arguments: tuple[Any, ...], said: Any, has_raised: bool) -> None:
         for one in self.listeners:
-            one.call(name, arguments, said)
+            one.call(name, arguments, said, has_raised)
 
     def scan(self, ended_at_ns: int, plant: bytearray) -> None:
         for one in self.listeners:

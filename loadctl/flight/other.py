@@ -9,38 +9,41 @@ what a car would have made of more. Commands only.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hw.wire import Code
 from loadctl._core import Core
+from loadctl.errors import CoreFault, UsageError
 from loadctl.flight.series import Series, chargers_of
+from loadctl.flight.settings import Chosen
 from loadctl.tables import Phases, Tables, Tuning
 
 Done = tuple[int, int]  # code, time
 
 
 class Other:
-    """Listens to a replay. `changed` has the other values of [tuning]."""
+    """Listens to a replay. `chosen` are the values that count here whatever was tuned."""
 
-    def __init__(self, changed: Tables, series: Series | None = None) -> None:
-        self.tables = changed
+    def __init__(self, tables: Tables, chosen: Chosen, series: Series | None = None) -> None:
+        self.tables = tables
+        self.chosen = chosen
         self.series = series
         self.core: Core | None = None
         self.block = bytearray()
         self.n_scans = 0
         self.first_at_ns: int | None = None  # monotonic, of the first difference
-        self.n_different = [0] * len(changed.chargers)
+        self.n_different = [0] * len(tables.chargers)
         self._recorded: list[tuple[int, Phases, bool]] = []  # at the end of the scan before
         self._own: list[tuple[int, Phases, bool]] = []
         self._takes: list[tuple[int, int]] = []
         self._gives: list[tuple[int, int]] = []
         self._done: dict[tuple[str, int], Done] = {}
         self._now_ns = 0
-        self._below = [_chargers_below(changed, m) for m in range(len(changed.meters))]
+        self._below = [_chargers_below(tables, m) for m in range(len(tables.meters))]
         self._ways: dict[str, Callable[..., None]] = {
             "set_tuning": self._set_tuning,
+            "retune": self._retune,
             "meter_read": self._meter_read,
             "charger_status": self._charger_status,
             "charger_armed": self._charger_armed,
@@ -61,11 +64,13 @@ class Other:
         self.core = Core(self.tables)
         self.block = bytearray(plant)
         self.core.attach(self.block)
-        self.core.set_tuning(self.tables.tuning)
+        self._retune([])
         self._recorded = self._own = self._chargers(self.block)
 
-    def call(self, name: str, arguments: tuple[Any, ...], said: Any) -> None:
+    def call(self, name: str, arguments: tuple[Any, ...], said: Any, has_raised: bool) -> None:
         assert self.core is not None
+        if has_raised:
+            return  # it changed nothing
         way = self._ways.get(name) or getattr(self.core, name)
         way(*arguments)
 
@@ -89,10 +94,17 @@ class Other:
     # calls that do not go on as they are
 
     def _set_tuning(self, tuning: Tuning) -> None:
-        """What was tuned while running counts, but not for what was asked for."""
         assert self.core is not None
-        mine = dataclasses.asdict(self.tables.tuning)
-        self.core.set_tuning(Tuning(**mine))
+        self.core.set_tuning(tuning)
+        self._retune([])
+
+    def _retune(self, changes: Sequence[tuple[int, int]]) -> None:
+        """What was tuned while running counts, but not where something else was asked for."""
+        assert self.core is not None
+        try:
+            self.core.retune(list({**dict(changes), **self.chosen}.items()))
+        except CoreFault as error:
+            raise UsageError(f"--set: with what was tuned while running: {error}") from None
 
     def _meter_read(self, meter_i: int, code: int, current_mA: Phases | None, *more: Any) -> None:
         assert self.core is not None

@@ -10,8 +10,8 @@ from libc.stdint cimport int64_t, uint64_t
 from loadctl.flight.series cimport Series
 from loadctl.flight.words cimport (
     ANSWER_INT, ANSWER_NONE, AT_CALLS, AT_ENDED, AT_HASH, AT_SUM, AT_WORDS, HEADER_WORDS, TYPE_INT,
-    TYPE_LETTER, TYPE_NONE, TYPE_TIME, TYPE_TRIPLE, TYPE_TUNING, answer_of, count_of, has_raised,
-    hash_words, kind_of, type_of,
+    TYPE_LETTER, TYPE_NONE, TYPE_PAIRS, TYPE_TIME, TYPE_TRIPLE, TYPE_TUNING, answer_of, count_of,
+    has_raised, hash_words, kind_of, type_of,
 )
 
 from loadctl.errors import CoreFault, LoadctlError
@@ -115,7 +115,7 @@ cdef class Player:
         except REFUSALS as error:
             raised = str(error) or type(error).__name__
         if listener is not None:
-            listener.call(NAMES[kind_of(shape)], arguments, said)
+            listener.call(NAMES[kind_of(shape)], arguments, said, bool(raised))
         if bool(raised) == has_raised(shape) and said == recorded:
             return None
         return {
@@ -136,6 +136,8 @@ cdef class Player:
                 values.append((self.next(), self.next(), self.next()))
             elif of == TYPE_LETTER:
                 values.append(chr(self.next() & 127))
+            elif of == TYPE_PAIRS:
+                values.append([(self.next(), self.next()) for _ in range(self.next())])
             else:
                 run = [self.next() for _ in range(self.next())]
                 values.append(Tuning(*run) if of == TYPE_TUNING else tuple(run))

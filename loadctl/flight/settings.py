@@ -1,80 +1,52 @@
-"""Other values for a replay: `tuning.x=y` checked as the site file would be, and put into tables.
+"""Other values for a replay: named and checked as `loadctl tune` does it on a running site.
 
-Owns which keys can be asked for. A value below the floor of the site is refused, as it would be
-refused while running. Commands only.
+Owns how the values that are asked for become slots of the core. Commands only.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-from loadctl.errors import ConfigError, UsageError
-from loadctl.site.compile import floors, tuning_row_of
-from loadctl.site.model import TuningTable
-from loadctl.site.places import find_places
-from loadctl.site.problems import Problems, unknown_key_text, validate
+from hw.devices import parse_map
+from loadctl.errors import CheckRefused, UsageError
+from loadctl.live import amount, names_of, parse_values
+from loadctl.site.problems import nearest
 from loadctl.tables import Tables
-from loadctl.units import NS_PER_S
+from loadctl.tuning import Rules, Slots
 
-TUNING = "tuning."
+Chosen = dict[int, int]  # value by slot
 
 
-def changed(tables: Tables, settings: Sequence[str]) -> Tables:
-    """The same site with these values."""
-    values: dict[str, object] = {}
+def chosen(tables: Tables, settings: Sequence[str]) -> Chosen:
+    """What is asked for, as `Core.retune` takes it; refused with the bound that it breaks."""
+    slots = Slots(tables)
+    names = names_of(slots)
+    values = list(slots.site)
+    found: Chosen = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals or not key.startswith(TUNING):
-            raise UsageError(f"--set {setting}: write tuning.KEY=VALUE")
-        name = key.removeprefix(TUNING)
-        if name not in TuningTable.model_fields:
-            known = list(TuningTable.model_fields)
-            raise UsageError(f"--set {key}: {unknown_key_text(name, known)}")
-        values[name] = _number(key, text)
-    table = _checked(values)
-    row = tuning_row_of(table)
-    names = {row_name(name) for name in values}
-    tuning = dataclasses.replace(tables.tuning, **{name: getattr(row, name) for name in names})
-    result = dataclasses.replace(tables, tuning=tuning)
-    _check_floors(result, names)
-    return result
-
-
-def row_name(key: str) -> str:
-    """The field of the plain row that a key of [tuning] becomes."""
-    if key.endswith("_A") or "_A_per" in key:
-        return key.replace("_A", "_mA")
-    return f"{key[:-2]}_ns" if key.endswith("_s") else key
-
-
-def _number(key: str, text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--set {key}: {text!r} is no number") from None
-
-
-def _checked(values: dict[str, object]) -> TuningTable:
-    problems = Problems("--set", find_places(""))
-    table = validate(TuningTable, values, ("tuning",), problems, "[tuning]")
-    try:
-        problems.raise_if_any()
-    except ConfigError as error:
-        raise UsageError("\n".join(error.lines)) from None
-    assert table is not None, "a table that is None left a problem"
-    return table
-
-
-def _check_floors(tables: Tables, names: set[str]) -> None:
-    for floor in floors(tables):
-        value_ns = getattr(tables.tuning, floor.field)
-        if floor.field in names and value_ns < floor.least_ns:
-            raise UsageError(
-                f"--set tuning.{floor.key}: {value_ns / NS_PER_S:g} s is below"
-                f" {floor.least_ns / NS_PER_S:g} s: {floor.why}"
-            )
+        name = names.get(key.strip())
+        if not equals:
+            raise UsageError(f"--set {setting}: write KEY=VALUE, such as tuning.ramp_A_per_s=1")
+        if name is None:
+            meant = nearest(key, names)
+            hint = f"; the nearest is {meant}" if meant else ""
+            raise UsageError(f"--set {key}: there is no such key{hint}")
+        try:
+            found.update(zip(name.slots, parse_values(name, text), strict=True))
+        except CheckRefused as error:
+            raise UsageError(f"--set {error}") from None
+    for slot, value in found.items():
+        values[slot] = value
+    rules = Rules(slots, {model: parse_map(raw, model) for model, raw in tables.maps.items()})
+    broken = rules.broken(values, found)
+    if broken is not None:
+        key_of, _ = slots.place_of(broken.slot)
+        text = next(name.text for name in names.values() if broken.slot in name.slots)
+        value, bound = values[broken.slot], broken.bound
+        is_low = value < bound.least
+        side, limit = ("below", bound.least) if is_low else ("above", bound.most)
+        why = bound.least_why if is_low else bound.most_why
+        words = f"{amount(key_of, value)} is {side} {amount(key_of, limit)}"
+        raise UsageError(f"--set {text}: {words}{f', {why}' if why else ''}")
+    return found

@@ -13,12 +13,13 @@ from loadctl.flight.ring cimport RingWriter
 from loadctl.flight.words cimport (
     ANSWER_BIT, ANSWER_INT, ANSWER_PAIRS, AT_BASE, AT_CALLS, AT_ENDED, AT_FLAGS, AT_HASH, AT_SCAN,
     AT_SEQUENCE, AT_SUM, AT_WORDS, FLAG_UNFIT, HEADER_WORDS, MOST_ARGUMENTS, RAISED_BIT, TYPE_INT,
-    TYPE_LETTER, TYPE_NONE, TYPE_RUN, TYPE_TIME, TYPE_TRIPLE, TYPE_TUNING, hash_words,
+    TYPE_LETTER, TYPE_NONE, TYPE_PAIRS, TYPE_RUN, TYPE_TIME, TYPE_TRIPLE, TYPE_TUNING, hash_words,
 )
 from loadctl.law.layout cimport site_t
 
 import dataclasses
 
+from loadctl.control import MOST_PEERS, MOST_RECORDS_PER_SCAN, MOST_STAGED
 from loadctl.flight.calls import CALLS
 from loadctl.tables import Tuning
 
@@ -29,6 +30,7 @@ cdef enum:
 RECENT_s = 300          # what the ring holds at least, at the usual length of a record
 MOST_RING_WORDS = 1 << 21
 NS_PER_S = 1_000_000_000
+COMMAND_WORDS = 2 * MOST_PEERS * MOST_STAGED + 12 * MOST_RECORDS_PER_SCAN
 
 
 def hash_block(const unsigned char[::1] block):
@@ -37,10 +39,11 @@ def hash_block(const unsigned char[::1] block):
 
 
 def most_words(tables):
-    """More than the longest record of a site: every device read twice, written twice, refused."""
+    """More than the longest record of a site: every device read twice, written twice, refused; all
+    of it tuned anew, and as many commands as a scan takes in."""
     return (
-        HEADER_WORDS + 256 + 64 * len(tables.chargers) + 32 * len(tables.meters)
-        + 32 * len(tables.circuits)
+        HEADER_WORDS + 128 + COMMAND_WORDS + 80 * len(tables.chargers) + 32 * len(tables.meters)
+        + 48 * len(tables.circuits)
     )
 
 
@@ -99,10 +102,7 @@ cdef class Recorder:
             shape |= self.argument(arguments[k]) << (12 + 3 * k)
         if isinstance(said, list):
             shape |= <int64_t>ANSWER_PAIRS << ANSWER_BIT
-            self.put(len(<list>said))
-            for first, second in <list>said:
-                self.put(first)
-                self.put(second)
+            self.pairs(<list>said)
         elif said is not None:
             shape |= <int64_t>ANSWER_INT << ANSWER_BIT
             self.put(said)
@@ -122,6 +122,9 @@ cdef class Recorder:
             return TYPE_TIME if word >> TIME_FROM_BIT > 0 else TYPE_INT
         if isinstance(value, tuple):
             return self.run(<tuple>value)
+        if isinstance(value, list):
+            self.pairs(<list>value)
+            return TYPE_PAIRS
         if isinstance(value, str):
             self.put(ord(value))
             return TYPE_LETTER
@@ -129,6 +132,13 @@ cdef class Recorder:
             self.run(dataclasses.astuple(value))
             return TYPE_TUNING
         raise TypeError(f"{value!r}: the tape holds no argument of this kind")
+
+    cdef int pairs(self, list values) except -1:
+        self.put(len(values))
+        for first, second in values:
+            self.put(first)
+            self.put(second)
+        return 0
 
     cdef int64_t run(self, tuple values) except -1:
         cdef bint is_triple = len(values) == 3

@@ -30,6 +30,7 @@ cdef enum:
     TYPE_TRIPLE = 4
     TYPE_RUN = 5        # count, then as many
     TYPE_TUNING = 6     # a Tuning, as a run
+    TYPE_PAIRS = 7      # a list: count, then as many pairs
 
     ANSWER_BIT = 50
     ANSWER_NONE = 0

@@ -1,13 +1,21 @@
-"""Recordings for tests: a simulated site in virtual time, its scan taped, the writer beside it."""
+"""Recordings for tests: a simulated site in virtual time, its scan taped, the writer beside it.
+
+Run as a program it replays a folder and prints what came of it as JSON, so that another build can
+be asked.
+"""
 
 from __future__ import annotations
 
+import json
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hw.sim.scenario import Scenario
+from loadctl import _core
+from loadctl.flight.replay import Replay, find
 from loadctl.flight.writer import FlightWriter
 from loadctl.runtime import SiteDir
 from loadctl.tables import Tables
@@ -67,3 +75,14 @@ def faulty_flight(seed: int, span_ns: int, directory: Path, **values: Any) -> Fl
 
 def files(folder: Path) -> Iterator[Path]:
     yield from sorted(folder.glob("*.flight"))
+
+
+def main(folder: str) -> None:
+    played = Replay(find(Path(folder))).run()
+    differences = [[one.scan_i, one.what] for one in played.differences]
+    said = {"core": _core.__file__, "scans": played.n_scans, "differences": differences}
+    json.dump(said, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

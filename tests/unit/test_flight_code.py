@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadctl._core import Core
+from loadctl.control import MOST_PEERS, MOST_RECORDS_PER_SCAN, MOST_STAGED
 from loadctl.errors import CoreFault, LoadctlError
 from loadctl.flight.calls import CALLS, NAMES
 from loadctl.flight.code import pack, unpack
@@ -30,6 +31,7 @@ ARGUMENT = st.one_of(
     st.sampled_from("ABCDEF"),
     st.tuples(NUMBER, NUMBER, NUMBER),
     st.lists(NUMBER, max_size=9).map(tuple),
+    st.lists(st.tuples(NUMBER, NUMBER), max_size=5),
     st.builds(lambda k: tuning(peak_hold_ns=k), st.integers(0, 2**40)),
 )
 CALL = st.tuples(st.sampled_from(sorted(CALLS)), st.lists(ARGUMENT, max_size=12))
@@ -170,6 +172,12 @@ def test_longest_scan_of_a_site_fits(tmp_path: Path) -> None:
             write(i, 1, at_ns)
         tape.charger_armed(i, False, None)
         tape.charger_armed(i, True, 6000)
+    n_slots = 18 + 4 * len(tables.circuits) + 6 * len(tables.chargers)
+    tape.retune([(slot, at_ns) for slot in range(n_slots)])  # of an earlier scan, taken over
+    for _ in range(MOST_PEERS):
+        tape.retune([(slot, at_ns) for slot in range(MOST_STAGED)])
+    for _ in range(MOST_RECORDS_PER_SCAN - MOST_PEERS):
+        tape.external_limit(0, three, 4_000, at_ns, at_ns)
     tape.cut(at_ns)
     assert header(read_words(reader), 0)["flags"] == 0
     assert ring_words(tables) >= 4 * most_words(tables)

@@ -16,12 +16,14 @@ from hw.sim.fault import Fault
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
 from loadctl.cli.replay import replay
+from loadctl.errors import CoreFault
 from loadctl.flight.incident import Incident
-from loadctl.flight.replay import Range, find
+from loadctl.flight.replay import Played, Range, find
 from loadctl.flight.series import Series, chargers_of
-from loadctl.flight.settings import changed, row_name
-from loadctl.site.model import TuningTable
-from loadctl.tables import Tables, Tuning
+from loadctl.flight.settings import chosen
+from loadctl.live import names_of
+from loadctl.tables import Tables
+from loadctl.tuning import Slots
 from tests.support.core_sites import attached
 from tests.support.flights import Flight
 from tests.support.scan_rig import S_ns, START_ns
@@ -197,13 +199,14 @@ def test_words_of_other_values(recorded: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("tuning.ramp=3", "--set tuning.ramp: no such key"),
-        ("tuning.peak_hold=20", "the nearest is peak_hold_s, in seconds"),
-        ("tuning.ramp_A_per_s", "write tuning.KEY=VALUE"),
-        ("charger.bay1.max_A=10", "write tuning.KEY=VALUE"),
+        ("tuning.ramp=3", "--set tuning.ramp: there is no such key; the nearest is tuning."),
+        ("tuning.ramp_A_per_s", "write KEY=VALUE"),
+        ("charger.bay9.max_A=10", "there is no such key; the nearest is charger.bay"),
         ("tuning.ramp_A_per_s=fast", "'fast' is no number"),
-        ("tuning.peak_hold_s=3000", "3000 s is above 600 s"),
-        ("tuning.peak_hold_s=3", "3 s is below 8.5 s: status age 2 s"),
+        ("tuning.peak_hold_s=3000", "3000 is not within 1 s to 600 s"),
+        ("tuning.peak_hold_s=3", "3 s is below 8.5 s, its floor on this site: status age"),
+        ("charger.bay1.max_A=40", "40 A is above 32 A"),
+        ("circuit.main.limit_A=33", "33 A is above 32 A"),
     ],
 )
 def test_value_that_cannot_be_is_refused_with_its_bound(
@@ -213,18 +216,60 @@ def test_value_that_cannot_be_is_refused_with_its_bound(
     assert words in str(result.exception)
 
 
-def test_every_key_of_tuning_can_be_asked_for() -> None:
-    assert {row_name(key) for key in TuningTable.model_fields} == {
-        field.name for field in dataclasses.fields(Tuning)
-    }
+def test_lower_maximum_of_one_charger_holds_that_one(recorded: Path) -> None:
+    said = asked(recorded, "charger.bay1.max_A=8")["chargers"]
+    assert said["bay1"]["would_be_offered_kWh"] < said["bay1"]["offered_kWh"]
+    incident = Incident(find(recorded), Range(), ["charger.bay1.max_A=8"])
+    incident.run()
+    assert incident.other_series is not None
+    curve = [pair for pair in incident.other_series.charger(0, "setpoint") if pair is not None]
+    assert max(high for _, high in curve) == 8_000
 
 
-def test_only_what_was_asked_for_is_changed() -> None:
+def test_lower_limit_of_a_circuit_would_have_bound(recorded: Path) -> None:
+    said = asked(recorded, "circuit.main.limit_A=26")["circuits"]["main"]
+    assert said["would_be_limit_A"] == [20, 20, 20]  # from outside
+    incident = Incident(find(recorded), Range(to_scan=90), ["circuit.main.limit_A=26"])
+    incident.run()
+    row = incident.asked()
+    assert row is not None
+    assert row["circuits"]["main"]["would_be_limit_A"] == [26, 26, 26]
+
+
+def test_only_what_was_asked_for_is_chosen() -> None:
     tables = garage()
-    other = changed(tables, ["tuning.ramp_A_per_s=0.5", "tuning.healthy_scans=4"])
-    expected = dataclasses.replace(tables.tuning, ramp_mA_per_s=500, healthy_scans=4)
-    assert other.tuning == expected
-    assert dataclasses.replace(other, tuning=tables.tuning) == tables
+    names = names_of(Slots(tables))
+    found = chosen(tables, ["tuning.ramp_A_per_s=0.5", "tuning.healthy_scans=4"])
+    assert found == {
+        names["tuning.ramp_A_per_s"].slots[0]: 500, names["tuning.healthy_scans"].slots[0]: 4
+    }  # fmt: skip
+
+
+def test_what_was_tuned_meanwhile_counts_but_for_what_is_asked(tmp_path: Path) -> None:
+    tables = garage()
+    slots = names_of(Slots(tables))
+    ramp, most = slots["tuning.ramp_A_per_s"].slots[0], slots["charger.bay1.max_A"].slots[0]
+    house = Load("constant", (HOUSE_mA,) * 3)
+    cars = (Visit("bay1", 0, take_mA=32_000),)
+    taped = Flight(tables, Scenario(loads={"main": house}, visits=cars), tmp_path)
+    taped.run(30 * S_ns)
+    taped.rig.core.retune([(ramp, 5_000), (most, 9_000)])
+    with pytest.raises(CoreFault):
+        taped.rig.core.retune([(ramp, -1)])
+    taped.run(60 * S_ns)
+    folder = taped.end()
+    played = json.loads(run(folder, "--json").output)
+    assert (played["equal"], played["scans"]) == (True, 180)
+    rows = asked(folder, "tuning.ramp_A_per_s=0.2")["chargers"]
+    assert rows["bay1"]["would_be_offered_kWh"] < rows["bay1"]["offered_kWh"]
+    incident = Incident(find(folder), Range(), ["tuning.ramp_A_per_s=0.2"])
+    incident.run()
+    other = incident.other
+    assert other is not None
+    assert other.core is not None
+    assert other.core.site()["tuning"]["ramp_mA_per_s"] == 200
+    assert other.core.charger(0)["live_max_mA"] == 9_000
+    assert "tuned: tuning.ramp_A_per_s 5 A/s" in incident.plot(Played())
 
 
 def test_plot_reaches_over_what_is_asked_for(recorded: Path) -> None:

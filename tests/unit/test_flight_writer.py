@@ -63,7 +63,7 @@ def test_block_that_is_published_is_the_one_after_its_record(tmp_path: Path) -> 
     class Commands:
         """Says something new after every scan."""
 
-        def drain(self, now_ns: int) -> None:
+        def drain(self, now_ns: int, spare_ns: int = 0) -> None:
             rig.core.latch_background(0, (now_ns // S_ns % 1000,) * 3)
 
     rig.scan.commands = Commands()
@@ -73,6 +73,25 @@ def test_block_that_is_published_is_the_one_after_its_record(tmp_path: Path) -> 
     recording, played = play(taped.end())
     assert (played.n_scans, played.differences, played.n_unplayed) == (60, [], 0)
     assert len([meta for meta in recording.metas if meta.has_plant]) > 10
+
+
+def test_record_is_in_the_ring_before_its_block_is_published(tmp_path: Path) -> None:
+    """Who sees a block finds the calls that led to it: else no chunk could begin with it."""
+    taped = flight(tmp_path)
+    rig = taped.rig
+    taped.run(3 * S_ns)
+    seen = []
+
+    class Watched:
+        def cut(self, ended_at_ns: int) -> None:
+            rig.core.cut(ended_at_ns)  # type: ignore[attr-defined]
+            seen.append((rig.core.site()["scan_i"], rig.snapshot()["site"]["scan_i"]))
+
+    rig.scan.tape = Watched()
+    rig.pass_one()
+    assert seen == [(4, 3)]
+    rig.scan.bring_down()
+    assert seen == [(4, 3), (4, 4)]
 
 
 def test_late_writer_begins_with_the_first_record_that_the_ring_still_has(tmp_path: Path) -> None:
@@ -108,6 +127,19 @@ def test_writer_that_is_away_for_longer_than_the_ring_says_so(tmp_path: Path) ->
     taped.run(90 * S_ns)
     recording, played = play(taped.end())
     assert gaps(recording) == [Gap.BEGAN, Gap.OVERRUN]
+    assert (played.differences, played.n_unplayed) == ([], 0)
+
+
+def test_counter_that_went_round_is_not_taken_for_the_first_record(tmp_path: Path) -> None:
+    """After some weeks the ring's 32 bits begin anew, in the middle of a plant's life."""
+    taped = flight(tmp_path)
+    taped.run(30 * S_ns, drains=False)
+    with (tmp_path / "flight").open("r+b") as file:
+        file.seek(52)  # both counters, behind six int64 and the pid
+        file.write(bytes(8))
+    taped.run(90 * S_ns)
+    recording, played = play(taped.end())
+    assert gaps(recording) == [Gap.OVERRUN]
     assert (played.differences, played.n_unplayed) == ([], 0)
 
 
@@ -174,10 +206,15 @@ def test_power_loss_at_any_byte_keeps_every_whole_chunk(tmp_path: Path) -> None:
         assert len(whole) == sum(end <= size for end in ends)
 
 
-def test_writer_cuts_a_torn_tail_off_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_torn", [0, 50_000])
+def test_writer_cuts_a_torn_tail_off_and_goes_on(tmp_path: Path, n_torn: int) -> None:
+    """A tail may be longer than what is written over it."""
     taped = flight(tmp_path, chunk_s=20)
     taped.run(100 * S_ns)
-    cut_off(next(files(taped.folder)), 33)
+    path = next(files(taped.folder))
+    cut_off(path, 33)
+    with path.open("ab") as file:
+        file.write(bytes(n_torn))
     taped.writer = taped.new_writer()
     taped.run(60 * S_ns)
     recording, played = play(taped.end())

@@ -16,13 +16,19 @@ import click
 from loadctl.errors import LoadctlError
 
 COMMANDS = {
+    "backup": ("loadctl.cli.backup:backup", "Save site files, maps and journals in one file."),
     "check": (
         "loadctl.cli.check:check",
         "Validate a site file; print proof and bus plan.",
     ),
     "demo": ("loadctl.cli.demo:demo", "Run a simulated site with a live view."),
     "devices": ("loadctl.cli.devices:devices", "List the device models and what they can do."),
+    "failsafe": (
+        "loadctl.cli.failsafe:failsafe",
+        "Bring the chargers of a site down that does not run.",
+    ),
     "limit": ("loadctl.cli.limit:limit", "Limit a circuit from outside while its site runs."),
+    "restore": ("loadctl.cli.backup:restore", "Put back what a backup holds."),
     "run": ("loadctl.cli.run:run", "Run a site in the foreground."),
     "sim": ("loadctl.cli.sim:sim", "Run only the simulated devices of a site."),
     "status": ("loadctl.cli.show:status", "Show one snapshot of a running site."),

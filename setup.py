@@ -1,9 +1,9 @@
 """Builds the Cython modules. Metadata and tool settings are in pyproject.toml.
 
 `LOADCTL_BUILD` chooses the build: `release` (default), `debug` (bounds checks, UBSan), `quick` (not
-optimised: to see that a package is whole) or `trace` (line tracing, for coverage). It changes how the code is compiled, never what it does. What was
-generated for one build is not made again for another: each belongs in a tree of its own, as
-`scripts/test-debug` makes one.
+optimised: to see that a package is whole) or `trace` (line tracing, for coverage). It changes how
+the code is compiled, never what it does. What was generated for one build is not made again for
+another: each belongs in a tree of its own, as `scripts/test-debug` makes one.
 `LOADCTL_BENCH` builds the module by which benchmarks and tests call the kernel past its border.
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -28,7 +27,14 @@ def with_places(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--state-dir", type=folder, help="Where journals lie; as for the recorder."),
         click.option("--maps", "maps_dir", type=folder, help="Own maps; default CONFIG_DIR/maps."),
-        click.option("--config-dir", type=folder, default=CONFIG_DIR, show_default=True),
+        click.option(
+            "--config-dir",
+            type=folder,
+            envvar="CONFIGURATION_DIRECTORY",  # of systemd
+            default=CONFIG_DIR,
+            show_default=True,
+            help="Where site files lie.",
+        ),
     ):
         command = option(command)
     return command
@@ -92,17 +98,10 @@ def restore(
 def names_of(copies: dict[str, Path], places: archive.Places) -> list[str]:
     """What the sites are called, in the archive and where its files go to."""
     sites = [name for name in copies if name.endswith(".toml") and name.startswith("sites/")]
-    found = {site_name(path) for name in sites for path in (copies[name], places.of(name))}
+    found = {
+        runtime.name_in_file(path) for name in sites for path in (copies[name], places.of(name))
+    }
     return sorted(name for name in found if name is not None)
-
-
-def site_name(path: Path) -> str | None:
-    """None where the file is not there or has no name: nothing of it can run."""
-    try:
-        name = tomllib.loads(path.read_text())["site"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return name if isinstance(name, str) else None
 
 
 def warn_of_mistakes(copies: dict[str, Path], places: archive.Places) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,18 +71,11 @@ def site_and_tables(
     try:
         tables = load_site(site, maps_dirs).tables
     except ConfigError as error:
-        return name_in(site, error), None, error
+        name = runtime.name_in_file(site)
+        if name is None:
+            raise
+        return name, None, error
     return tables.site.name, tables, None
-
-
-def name_in(site: Path, error: ConfigError) -> str:
-    try:
-        name = tomllib.loads(site.read_text())["site"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise error from None
-    if not isinstance(name, str):
-        raise error
-    return name
 
 
 def last_tables(site_dir: runtime.SiteDir) -> Tables | None:

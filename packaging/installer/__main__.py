@@ -144,7 +144,7 @@ def uninstall(machine: Machine, is_purge: bool) -> None:
     record = Record(machine)
     for name in reversed(machine.services()):
         machine.run("systemctl", "stop", name)
-    for link in machine.path(UNIT_DIR).glob("*.wants/loadctl*@*.service"):
+    for link in machine.path(UNIT_DIR).glob("*.wants/loadctl*.service"):  # what was enabled
         link.unlink()
         remove_if_empty(link.parent)
     for file in record.files:
@@ -155,12 +155,14 @@ def uninstall(machine: Machine, is_purge: bool) -> None:
     if is_purge:
         for place in (CONFIG, STATE):
             shutil.rmtree(machine.path(place), ignore_errors=True)
-        for folder in machine.path(UNIT_DIR).glob("loadctl*@*.service.d"):
+        for folder in machine.path(UNIT_DIR).glob("loadctl*.service.d"):
             shutil.rmtree(folder)
         machine.drop_account()
     machine.path(RECORD).unlink()
+    kept_dirs = [] if is_purge else [str(place) for place in DATA_DIRS]
     for made in reversed(record.dirs):
-        remove_if_empty(machine.path(made))
+        if made not in kept_dirs:
+            remove_if_empty(machine.path(made))
     machine.reload()
     kept = [str(place) for place in (CONFIG, STATE) if machine.path(place).exists()]
     print("loadctl is removed" + (f"; left: {', '.join(kept)}, user {ACCOUNT}" if kept else ""))

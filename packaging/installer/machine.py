@@ -17,7 +17,7 @@ ACCOUNT = "loadctl"
 SERIAL_GROUP = "dialout"
 # Tells an account that the installer made from one that was there before.
 ACCOUNT_NOTE = "loadctl service account"
-UNITS = ("loadctl@*.service", "loadctl-recorder@*.service", "loadctl-metrics@*.service")
+UNITS = ("loadctl@*.service", "loadctl-recorder@*.service", "loadctl-metrics.service")
 
 
 class InstallError(Exception):

@@ -74,8 +74,9 @@ def needed(requirements: list[str]) -> list[str]:
 def pack(found: Distribution, folder: Path) -> None:
     """Scripts are left out: they belong to the environment that they were installed into."""
     tags = re.findall(r"^Tag: (.*)$", found.read_text("WHEEL") or "", re.MULTILINE)
+    tag = next(tag for tag in tags if not tag.startswith("py2-"))
     name = found.metadata["Name"].replace("-", "_")
-    path = folder / f"{name}-{found.version}-{tags[0]}.whl"
+    path = folder / f"{name}-{found.version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for file in found.files or []:
             is_left_out = file.parts[0] == ".." or "__pycache__" in file.parts

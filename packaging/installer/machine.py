@@ -18,6 +18,9 @@ SERIAL_GROUP = "dialout"
 # Tells an account that the installer made from one that was there before.
 ACCOUNT_NOTE = "loadctl service account"
 UNITS = ("loadctl@*.service", "loadctl-recorder@*.service", "loadctl-metrics.service")
+# Commands that need a service manager that runs; not so in a container or an image that is made.
+MANAGED = ("systemctl", "udevadm")
+MANAGER = Path("/run/systemd/system")
 
 
 class InstallError(Exception):
@@ -40,8 +43,8 @@ class Machine:
         if self.root is not None:
             print("would run:", *words)
             return 0
-        if shutil.which(words[0]) is None:
-            print(f"{words[0]}: not on this machine, left out")
+        if shutil.which(words[0]) is None or (words[0] in MANAGED and not MANAGER.is_dir()):
+            print("left out, nothing here does that:", *words)
             return 0
         return subprocess.run(words).returncode
 
@@ -81,7 +84,7 @@ class Machine:
 
     def services(self) -> list[str]:
         """Instances of ours that run or try to, sites before what reads them."""
-        if self.root is not None or shutil.which("systemctl") is None:
+        if self.root is not None or not MANAGER.is_dir():
             return []
         listed = subprocess.run(
             ["systemctl", "list-units", "--plain", "--no-legend", "--all", *UNITS],

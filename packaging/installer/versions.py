@@ -46,7 +46,7 @@ def make(machine: Machine, record: Record, wheels: Path, packaging: Path) -> str
         quiet(sys.executable, "-m", "venv", str(folder))
         pip = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
         quiet(*pip, "install", "--no-index", "--find-links", str(wheels), str(wheel))
-        skipped = shutil.ignore_patterns("__pycache__", "wheels")
+        skipped = shutil.ignore_patterns("__pycache__", ".*", "wheels")
         shutil.copytree(packaging, folder / "packaging", ignore=skipped)
         docs = packaging.parent / "docs"
         if docs.is_dir():

@@ -27,7 +27,7 @@ from layout import (
     Record,
     files_of,
 )
-from machine import ACCOUNT, InstallError, Machine
+from machine import ACCOUNT, InstallError, Machine, has_user
 
 PACKAGING = Path(__file__).resolve().parents[1]
 OLDEST_PYTHON = (3, 11)
@@ -165,7 +165,9 @@ def uninstall(machine: Machine, is_purge: bool) -> None:
             remove_if_empty(machine.path(made))
     machine.reload()
     kept = [str(place) for place in (CONFIG, STATE) if machine.path(place).exists()]
-    print("loadctl is removed" + (f"; left: {', '.join(kept)}, user {ACCOUNT}" if kept else ""))
+    if kept or (machine.root is None and has_user(ACCOUNT)):
+        kept.append(f"user {ACCOUNT}")
+    print("loadctl is removed" + (f"; left: {', '.join(kept)}" if kept else ""))
 
 
 def remove_if_empty(path: Path) -> None:

@@ -18,9 +18,9 @@ SERIAL_GROUP = "dialout"
 # Tells an account that the installer made from one that was there before.
 ACCOUNT_NOTE = "loadctl service account"
 UNITS = ("loadctl@*.service", "loadctl-recorder@*.service", "loadctl-metrics.service")
-# Commands that need a service manager that runs; not so in a container or an image that is made.
-MANAGED = ("systemctl", "udevadm")
-MANAGER = Path("/run/systemd/system")
+# Commands that talk to a daemon, and what tells that it runs: not so in a container, or in an image
+# that is being made.
+MANAGERS = {"systemctl": Path("/run/systemd/system"), "udevadm": Path("/run/udev/control")}
 
 
 class InstallError(Exception):
@@ -43,7 +43,8 @@ class Machine:
         if self.root is not None:
             print("would run:", *words)
             return 0
-        if shutil.which(words[0]) is None or (words[0] in MANAGED and not MANAGER.is_dir()):
+        manager = MANAGERS.get(words[0])
+        if shutil.which(words[0]) is None or (manager is not None and not manager.exists()):
             print("left out, nothing here does that:", *words)
             return 0
         return subprocess.run(words).returncode
@@ -73,7 +74,7 @@ class Machine:
             self.must("usermod", "--append", "--groups", SERIAL_GROUP, ACCOUNT)
 
     def drop_account(self) -> None:
-        """Only one that the installer made."""
+        """Only one that the installer made; it stays where something still runs under it."""
         is_ours = has_user(ACCOUNT) and pwd.getpwnam(ACCOUNT).pw_gecos == ACCOUNT_NOTE
         if self.root is not None or is_ours:
             self.run("userdel", ACCOUNT)
@@ -84,7 +85,7 @@ class Machine:
 
     def services(self) -> list[str]:
         """Instances of ours that run or try to, sites before what reads them."""
-        if self.root is not None or not MANAGER.is_dir():
+        if self.root is not None or not MANAGERS["systemctl"].exists():
             return []
         listed = subprocess.run(
             ["systemctl", "list-units", "--plain", "--no-legend", "--all", *UNITS],

@@ -12,4 +12,5 @@ cdef class Core:
     cdef object _plant      # keeps the attached block alive
 
     cdef int _attached(self) except -1
+    cdef int _check_block(self) except -1
     cdef int _check_charger(self, Py_ssize_t charger_i) except -1

@@ -1,5 +1,6 @@
 """Typing of the border of the control law; `_core.pyx` holds the words on each call."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from typing_extensions import Buffer
@@ -21,6 +22,16 @@ class Core:
 
     # inputs, each with the time it was true
     def set_tuning(self, tuning: Tuning) -> None: ...
+    def retune(self, changes: Sequence[tuple[int, int]]) -> None:
+        """Let other live values count from the next step on, all of them or, where one is out of
+        its bounds, none: CoreFault then says which.
+
+        Each is (slot, value). Slots, in this order: the values of `loadctl.tables.Tuning`; four of
+        each circuit: limit_mA of L1, L2, L3, margin_mA; six of each charger: min_mA, max_mA,
+        priority, weight, 1 if enabled, 1 if never paused. Limits and maxima are never above those
+        of the tables, margins never below, and no failsafe current changes.
+        """
+
     def set_mode(self, mode: int) -> None: ...
     def meter_read(
         self,

@@ -21,6 +21,7 @@ from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t, meter_t, site_t
 from loadctl.law.limits cimport (
     cut_by_meters, do_caps_differ, fill_caps, lift_to_minima, open_caps, sum_minima, take_off_fixed,
 )
+from loadctl.law.live cimport adopt
 from loadctl.law.meters cimport count_read, has_right_voltages, judge_meters
 from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
@@ -31,6 +32,7 @@ from loadctl.law.ramp cimport begin_run
 from loadctl.law.reserve cimport (
     answered_probe, armed, disarmed, prove_by_time, sampled, sent, unanswered, update_reserves,
 )
+from loadctl.law.retune cimport begin_live, check_all_live, retune
 from loadctl.law.session cimport advance_sessions, hold_to_maxima, mark_candidates
 from loadctl.law.share cimport share
 from loadctl.law.starve cimport starve
@@ -184,11 +186,24 @@ cdef class Core:
         self.law.circuits = <circuit_t *>(at + sizeof(site_t))
         self.law.meters = <meter_t *>(self.law.circuits + self.law.n_circuits)
         self.law.chargers = <charger_t *>(self.law.meters + self.law.n_meters)
-        if not self.law.site.is_ready:
-            begin_block(&self.law, self._tables)
+        if self.law.site.is_ready:
+            self._check_block()
+            adopt(&self.law)
+            return
+        begin_live(&self.law, self._tables)
+        adopt(&self.law)
+        begin_block(&self.law, self._tables)
+
+    cdef int _check_block(self) except -1:
+        """A block that was filled elsewhere must be of this site."""
         counts = (self.law.site.n_circuits, self.law.site.n_meters, self.law.site.n_chargers)
         if counts != (self.law.n_circuits, self.law.n_meters, self.law.n_chargers):
             raise CoreFault(f"plant block: circuits, meters, chargers {counts} of another site")
+        try:
+            check_all_live(&self.law, self._tables)
+        except ValueError as error:
+            raise CoreFault(f"plant block: {error}") from None
+        return 0
 
     cdef int _attached(self) except -1:
         if self.law.site == NULL:
@@ -205,6 +220,14 @@ cdef class Core:
         self._attached()
         try:
             fill_tuning(&self.law, tuning)
+        except ValueError as error:
+            raise CoreFault(str(error)) from None
+
+    def retune(self, changes):
+        """Let other live values count from the next step on: (slot, value) each, all or none."""
+        self._attached()
+        try:
+            retune(&self.law, self._tables, changes)
         except ValueError as error:
             raise CoreFault(str(error)) from None
 
@@ -402,7 +425,10 @@ cdef class Core:
         if len(wants) != self.law.n_chargers:
             raise CoreFault(f"wants: {len(wants)} of {self.law.n_chargers} chargers")
         for i in range(self.law.n_chargers):
-            self.law.is_in[i] = bool(wants[i]) and not self.law.charger_rows[i].is_isolated
+            self.law.is_in[i] = (
+                bool(wants[i]) and not self.law.charger_rows[i].is_isolated
+                and self.law.chargers[i].is_enabled
+            )
             self.law.refused_by[i] = -1
         with nogil:
             run_settle(&self.law)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from loadctl.tuning import KEYS, number_words
 from loadctl.units import PHASE_NAMES, A_from_mA, kW_from_W
 
 US_PER_MS = 1_000
@@ -42,7 +43,13 @@ class Event(IntEnum):
     EXTERNAL_EXPIRED = 43  # who: circuit, likewise
     FUSE_WARM = 50  # who: circuit, first: phase
     FUSE_COOLED = 51  # who: circuit, first: phase
+    # who: circuit or charger, first: number of the key, second: value now, third: before, both in
+    # mA, ms or as they are; fourth: user
+    TUNED = 60
+    FELL_BACK = 61  # likewise, without a user: its time is over
 
+
+TUNINGS = (Event.TUNED, Event.FELL_BACK)
 
 # In the order of the image's SPANS.
 _SPAN_WORDS = ("the wake-up", "read", "step", "take", "look", "confirm", "give", "a whole scan")
@@ -90,10 +97,20 @@ _WORDS = {
     Event.EXTERNAL_EXPIRED: "{who}: the limit from outside has run out: {limit} counts",
     Event.FUSE_WARM: "the fuse of {who} {phase} is too warm: less is shared, nothing starts",
     Event.FUSE_COOLED: "the fuse of {who} {phase} has cooled",
+    Event.TUNED: "{tuned} by uid {user}",
+    Event.FELL_BACK: "{tuned}: its time is over",
 }
 
 
-def event_text(kind: int, who: str, first: int, second: int, modes: tuple[str, ...]) -> str:
+def event_text(
+    kind: int,
+    who: str,
+    first: int,
+    second: int,
+    modes: tuple[str, ...],
+    third: int = 0,
+    fourth: int = 0,
+) -> str:
     """One line for a person; `who` is the name of the device."""
     before, after = (modes[i] if 0 <= i < len(modes) else str(i) for i in (first, second))
     sign = _SIGN_WORDS[Sign(first)] if kind == Event.REBOOTED else ""
@@ -109,7 +126,15 @@ def event_text(kind: int, who: str, first: int, second: int, modes: tuple[str, .
         length=_length_words(second),
         phase=phase,
         limit=_limit_words(first, second),
+        tuned=_tuned_words(who, first, second, third) if kind in TUNINGS else "",
+        user=fourth % 2**32,
     )
+
+
+def _tuned_words(who: str, number: int, value: int, before: int) -> str:
+    key = KEYS[number]
+    old, new = (number_words(key, n * key.per_event) for n in (before, value))
+    return f"{who or key.table} {key.label} {old} -> {new}"
 
 
 def _length_words(length_us: int) -> str:

@@ -27,6 +27,7 @@ from loadctl.said import FieldWire, Order, WriteResult
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.tables import Phases, Tables
 from loadctl.talk import AnyStation, BusTalk
+from loadctl.tuned import Tuned
 
 STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
 BRING_DOWN_TRIES = 3
@@ -103,6 +104,7 @@ class Field:
         self.image = image
         self.base_ns = 0
         self.external = External(tables, core, gate, image, self.guarded)
+        self.tuned = Tuned(tables, maps, core, gate, image, self.guarded)
         self.seen_mA: list[Phases | None] = [None] * len(tables.circuits)  # as the guard was told
         self.cooling: list[tuple[int, int]] = []  # circuit, phase: as the events say
         rows = tables.buses
@@ -129,8 +131,9 @@ class Field:
 
     def take_over(self) -> None:
         """Begin with what is known from before this process: setpoints, what was said from outside,
-        and latched alarms."""
+        what was tuned, and latched alarms."""
         self.external.take_over()
+        self.tuned.take_over()
         for station in self.chargers:
             self.guarded.set_starved(station.index, False)  # this core has starved nobody yet
             told_mA = self.guarded.told_mA(station.index)
@@ -150,6 +153,7 @@ class Field:
         self.base_ns = base_ns
         self.gate.close()
         self.external.begin(base_ns)
+        self.tuned.begin(base_ns)
         for bus in self.buses:
             bus.begin()
             bus.read_free_at_ns = base_ns + self.plan.read_free_ns

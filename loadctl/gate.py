@@ -1,9 +1,9 @@
 """The last thing before the wire: the second judge of every frame to a charger's setpoint.
 
-Owns a table of what each charger may be told and what each circuit carries, and its own memory of
-what each was told. Denies by default. Shares no code with the core and trusts no caller: whether a
-frame raises is decided here, and a caller that forgets to report only makes it stricter. Runs on
-the scan's main thread.
+Owns a table of what each charger may be told and what each circuit carries, as the site file says
+or as it was tuned since, and its own memory of what each was told. Denies by default. Shares no
+code with the core and trusts no caller: whether a frame raises is decided here, and a caller that
+forgets to report only makes it stricter. Runs on the scan's main thread.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class Gate:
         self.above = [_path_to_root(tables, row.circuit) for row in self.chargers]
         # What counts from outside, amps and watts; until the first command what it is at loss.
         self.outside = [(row.loss_mA, row.loss_W) for row in self.circuits]
+        # What counts of the site file's values: a raise keeps to these.
+        self.own = [(row.limit_mA, row.margin_mA) for row in self.circuits]
+        self.range = [(row.min_mA, row.max_mA, row.is_enabled) for row in self.chargers]
         self.close()
 
     def close(self) -> None:
@@ -62,6 +65,17 @@ class Gate:
         """This counts from outside now, beside the circuit's own limits; None is no limit."""
         self.outside[circuit_i] = (limit_mA, power_W)
 
+    def tune_circuit(self, circuit_i: int, limit_mA: Phases, margin_mA: int) -> None:
+        """These count instead of the site file's; a higher limit or a lower margin does not."""
+        row = self.circuits[circuit_i]
+        one, two, three = map(min, limit_mA, row.limit_mA)
+        self.own[circuit_i] = ((one, two, three), max(margin_mA, row.margin_mA))
+
+    def tune_charger(self, charger_i: int, min_mA: int, max_mA: int, is_enabled: bool) -> None:
+        """These count instead of the site file's; a higher maximum does not."""
+        row = self.chargers[charger_i]
+        self.range[charger_i] = (min_mA, min(max_mA, row.max_mA), is_enabled)
+
     def found(self, charger_i: int, setpoint_mA: int) -> None:
         """This is the setpoint that was read back from the charger's own register."""
         self.told_mA[charger_i] = self.before_mA[charger_i] = setpoint_mA
@@ -75,7 +89,8 @@ class Gate:
             self.before_mA[charger_i] = told_mA
             self.told_mA[charger_i] = setpoint_mA
             return True
-        if not self.is_open:
+        least_mA, most_mA, is_enabled = self.range[charger_i]
+        if not self.is_open or not is_enabled or not least_mA <= setpoint_mA <= most_mA:
             return False
         rise_mA = max(0, setpoint_mA - self.reserves_mA[charger_i])
         if not all(
@@ -97,7 +112,8 @@ class Gate:
         if not 0 <= charger_i < len(self.chargers) or self.chargers[charger_i].is_isolated:
             return False
         row = self.chargers[charger_i]
-        is_current = row.min_mA <= setpoint_mA <= row.max_mA and setpoint_mA % row.step_mA == 0
+        least_mA = min(row.min_mA, self.range[charger_i][0])
+        is_current = least_mA <= setpoint_mA <= row.max_mA and setpoint_mA % row.step_mA == 0
         return setpoint_mA == 0 or is_current
 
     def _count(self, charger_i: int, rise_mA: int) -> None:
@@ -113,12 +129,13 @@ class Gate:
     def _fits(self, circuit_i: int, charger_i: int, rise_mA: int) -> bool:
         """The phases it uses, the total power, and unbalance against the phases it does not use."""
         circuit, phases = self.circuits[circuit_i], self.phases[charger_i]
+        own_mA, margin_mA = self.own[circuit_i]
         load_mA = self.load_mA[circuit_i]
         power_uW = (sum(load_mA) + rise_mA * len(phases)) * self.voltage_mV
         return (
             self.is_known[circuit_i]
             and self._fits_outside(circuit_i, charger_i, rise_mA)
-            and all(load_mA[p] + rise_mA + circuit.margin_mA <= circuit.limit_mA[p] for p in phases)
+            and all(load_mA[p] + rise_mA + margin_mA <= own_mA[p] for p in phases)
             and (circuit.limit_W is None or power_uW <= circuit.limit_W * uW_PER_W)
             and (
                 circuit.unbalance_mA is None
@@ -134,13 +151,13 @@ class Gate:
         """The limits from outside; EnWG 14a leaves the background out of its power."""
         circuit, phases = self.circuits[circuit_i], self.phases[charger_i]
         limit_mA, limit_W = self.outside[circuit_i]
+        margin_mA = self.own[circuit_i][1]
         load_mA, sum_mA = self.load_mA[circuit_i], sum(self.load_mA[circuit_i])
         if circuit.guaranteed_W is not None:
             sum_mA = self.chargers_mA[circuit_i]
         power_uW = (sum_mA + rise_mA * len(phases)) * self.voltage_mV
         return (limit_W is None or power_uW <= limit_W * uW_PER_W) and (
-            limit_mA is None
-            or all(load_mA[p] + rise_mA + circuit.margin_mA <= limit_mA[p] for p in phases)
+            limit_mA is None or all(load_mA[p] + rise_mA + margin_mA <= limit_mA[p] for p in phases)
         )
 
 

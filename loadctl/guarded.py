@@ -7,12 +7,13 @@ Owns when a silent guard counts as gone. Calls never wait; they come from the sc
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hw.handover import PORT, PortChannel, PortSource, close_all
 from loadctl.guardside import ExternalCommand
 from loadctl.link import Link
 from loadctl.tables import Phases
+from loadctl.tuning import Layer
 from loadctl.units import NS_PER_MS, NS_PER_S, s_from_ns
 
 GONE_WITHIN_ns = 2 * NS_PER_S
@@ -78,6 +79,9 @@ class Guarded:
     def set_external(self, circuit_i: int, command: ExternalCommand) -> None:
         self.link.set_external(circuit_i, *command)
 
+    def set_tuned(self, layers: Mapping[int, Layer]) -> None:
+        self.link.set_tuned([(slot, *layer) for slot, layer in layers.items()])
+
     # the guard to its scan
 
     def told_mA(self, charger_i: int) -> int | None:
@@ -89,6 +93,11 @@ class Guarded:
     def external(self, circuit_i: int) -> ExternalCommand | None:
         found = self.link.external(circuit_i)
         return None if found is None else ExternalCommand(*found)
+
+    def tuned(self) -> dict[int, Layer]:
+        return {
+            slot: Layer(live, timed, until_ns) for slot, live, timed, until_ns in self.link.tuned()
+        }
 
     def gone(self, now_ns: int) -> str:
         """Empty while the guard is well, else one line why it is not."""

@@ -7,9 +7,11 @@ from the main thread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from loadctl.tables import Phases
+from loadctl.tuning import Layer
 
 
 class ExternalCommand(NamedTuple):
@@ -39,6 +41,14 @@ class GuardSide(Protocol):
     def set_external(self, circuit_i: int, command: ExternalCommand) -> None: ...
     def external(self, circuit_i: int) -> ExternalCommand | None:
         """What an earlier scan was told of this circuit."""
+        ...
+
+    def set_tuned(self, layers: Mapping[int, Layer]) -> None:
+        """What is asked for in these slots from now on, all at once."""
+        ...
+
+    def tuned(self) -> dict[int, Layer]:
+        """What an earlier scan was asked for."""
         ...
 
     def ports(self) -> None:
@@ -78,6 +88,12 @@ class NoGuard:
 
     def external(self, circuit_i: int) -> ExternalCommand | None:
         return None
+
+    def set_tuned(self, layers: Mapping[int, Layer]) -> None:
+        pass
+
+    def tuned(self) -> dict[int, Layer]:
+        return {}
 
     def ports(self) -> None:
         pass

@@ -1,5 +1,5 @@
 """The block that guard and scan share, byte for byte: a header, a row per charger, a row per
-circuit, the guard's ring of events.
+circuit, the guard's ring of events, and twice a row per slot of what was tuned.
 
 Only int32, uint32 and int64, wide ones first and an even number of narrow ones: no padding. Beside
 each field stands who writes it; nobody else does.
@@ -13,6 +13,8 @@ cdef enum:
     LINK_HAS_CURRENT = 2
     LINK_HAS_POWER = 4
     LINK_HAS_END = 8
+    LINK_HAS_LIVE = 1
+    LINK_HAS_TIMED = 2
 
 cdef struct link_header_t:
     int64_t magic
@@ -33,6 +35,8 @@ cdef struct link_header_t:
     uint32_t scan_beat          # atomic, scan: scans completed in time
     uint32_t ready              # atomic, scan: the generation that is locked and warm
     uint32_t token              # atomic, guard: the generation that may talk on the buses; 0: none
+    uint32_t tuned_bank         # atomic, scan: which half of the tuned rows counts: this modulo 2
+    int32_t n_tuned             # rows of each half
 
 cdef struct link_charger_t:
     uint32_t told               # whoever holds the buses: last setpoint in mA, plus one
@@ -50,6 +54,13 @@ cdef struct link_circuit_t:
     int32_t external_mA[3]
     int32_t external_W
     uint32_t external_has       # 0: nothing heard, or torn; else LINK_HEARD and what it holds
+    uint32_t spare
+
+cdef struct link_tuned_t:
+    int64_t live                # scan: valid with LINK_HAS_LIVE: what was asked for until the end
+    int64_t timed               # ... with LINK_HAS_TIMED, as its end: for a time, above that
+    int64_t until_ns
+    uint32_t has
     uint32_t spare
 
 cdef struct link_event_t:

@@ -12,6 +12,7 @@ import mmap
 import os
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.string cimport memcpy
 
 from loadctl.errors import LoadctlError
 
@@ -36,6 +37,7 @@ cdef extern from *:
 cdef int64_t MAGIC = 0x316B6E69_6C636C   # "lclink1"
 cdef uint32_t SALT = 0x5A17C0DE
 MAX_LINK_EVENTS = N_LINK_EVENTS
+READ_TRIES = 64
 
 
 def layout() -> dict:
@@ -47,6 +49,7 @@ def layout() -> dict:
         "charger": (<link_charger_t*>&view[0])[0],
         "circuit": (<link_circuit_t*>&view[0])[0],
         "event": (<link_event_t*>&view[0])[0],
+        "tuned": (<link_tuned_t*>&view[0])[0],
     }
 
 
@@ -56,6 +59,7 @@ SIZES = {
     "circuit": sizeof(link_circuit_t),
     "event": sizeof(link_event_t),
     "ring": sizeof(link_ring_t),
+    "tuned": sizeof(link_tuned_t),
 }
 
 
@@ -83,6 +87,7 @@ cdef class Link:
     cdef link_charger_t* chargers
     cdef link_circuit_t* circuits
     cdef link_ring_t* ring
+    cdef link_tuned_t* tuned_rows
 
     def __init__(self, path, bint is_writable):
         self.path = os.fspath(path)
@@ -100,26 +105,31 @@ cdef class Link:
         self.header = <link_header_t*>&self.read_view[0]
         if self.header.magic != MAGIC or self.header.layout_hash != LAYOUT_HASH:
             raise LoadctlError(f"{self.path}: not a link of this version of loadctl")
-        if n_bytes != bytes_of(self.header.n_chargers, self.header.n_circuits):
+        if n_bytes != bytes_of(
+            self.header.n_chargers, self.header.n_circuits, self.header.n_tuned
+        ):
             raise LoadctlError(f"{self.path}: {n_bytes} bytes, its header says otherwise")
         self.chargers = <link_charger_t*>(self.header + 1)
         self.circuits = <link_circuit_t*>(self.chargers + self.header.n_chargers)
         self.ring = <link_ring_t*>(self.circuits + self.header.n_circuits)
+        self.tuned_rows = <link_tuned_t*>(self.ring + 1)
 
     @staticmethod
-    def create(path, int n_chargers, int n_circuits):
+    def create(path, int n_chargers, int n_circuits, int n_tuned=0):
         """Build the file beside its place and move it there."""
         cdef link_header_t header
         new = os.fspath(path) + ".new"
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.posix_fallocate(fd, 0, bytes_of(n_chargers, n_circuits))
+            os.posix_fallocate(fd, 0, bytes_of(n_chargers, n_circuits, n_tuned))
             for value in (MAGIC, LAYOUT_HASH):
                 os.write(fd, (<int64_t>value).to_bytes(8, "little", signed=True))
             at = <char*>&header.n_chargers - <char*>&header
             for count in (n_chargers, n_circuits):
                 os.pwrite(fd, count.to_bytes(4, "little"), at)
                 at += 4
+            at = <char*>&header.n_tuned - <char*>&header
+            os.pwrite(fd, n_tuned.to_bytes(4, "little"), at)
         finally:
             os.close(fd)
         os.replace(new, path)
@@ -147,6 +157,11 @@ cdef class Link:
         if not 0 <= circuit_i < self.header.n_circuits:
             raise IndexError(f"circuit {circuit_i} of {self.header.n_circuits}")
         return &self.circuits[circuit_i]
+
+    cdef int _slot(self, int slot) except -1:
+        if not 0 <= slot < self.header.n_tuned:
+            raise IndexError(f"slot {slot} of {self.header.n_tuned}")
+        return slot
 
     # the scan's side
 
@@ -204,6 +219,23 @@ cdef class Link:
         has |= LINK_HAS_POWER if power_W is not None else 0
         has |= LINK_HAS_END if until_ns is not None else 0
         link_store(&row.external_has, has)
+
+    def set_tuned(self, rows):
+        """(slot, live, timed, until_ns) each, None for what was not asked for: all of them count at
+        once, whenever this process is killed."""
+        self._may_write()
+        cdef uint32_t bank = link_load(&self.header.tuned_bank)
+        cdef int32_t n = self.header.n_tuned
+        cdef link_tuned_t* to = self.tuned_rows + (1 - bank % 2) * n
+        cdef link_tuned_t* row
+        memcpy(to, self.tuned_rows + bank % 2 * n, n * sizeof(link_tuned_t))
+        for slot, live, timed, until_ns in rows:
+            row = to + self._slot(slot)
+            row.has = LINK_HAS_LIVE * (live is not None) + LINK_HAS_TIMED * (timed is not None)
+            row.live = 0 if live is None else live
+            row.timed = 0 if timed is None else timed
+            row.until_ns = 0 if timed is None else until_ns
+        link_store(&self.header.tuned_bank, bank + 1)
 
     # whoever holds the buses
 
@@ -267,6 +299,30 @@ cdef class Link:
             row.external_heard_at_ns,
         )
 
+    def tuned(self):
+        """(slot, live, timed, until_ns) of every slot that something was asked for in."""
+        cdef uint32_t bank
+        cdef int _tries
+        for _tries in range(READ_TRIES):     # who changes it twice meanwhile writes what is read
+            bank = link_load(&self.header.tuned_bank)
+            found = self._tuned_rows_of(bank % 2)
+            if link_load(&self.header.tuned_bank) == bank:
+                return found
+        raise LoadctlError(f"{self.path}: what was tuned did not stand still")
+
+    def _tuned_rows_of(self, int half):
+        cdef link_tuned_t* rows = self.tuned_rows + half * self.header.n_tuned
+        return [
+            (
+                slot,
+                rows[slot].live if rows[slot].has & LINK_HAS_LIVE else None,
+                rows[slot].timed if rows[slot].has & LINK_HAS_TIMED else None,
+                rows[slot].until_ns,
+            )
+            for slot in range(self.header.n_tuned)
+            if rows[slot].has
+        ]
+
     # the guard's side
 
     def guard_beat_once(self):
@@ -325,6 +381,7 @@ cdef class Link:
         }
 
 
-cdef int64_t bytes_of(int n_chargers, int n_circuits):
+cdef int64_t bytes_of(int n_chargers, int n_circuits, int n_tuned):
     return (sizeof(link_header_t) + n_chargers * sizeof(link_charger_t)
-            + n_circuits * sizeof(link_circuit_t) + sizeof(link_ring_t))
+            + n_circuits * sizeof(link_circuit_t) + sizeof(link_ring_t)
+            + 2 * n_tuned * sizeof(link_tuned_t))

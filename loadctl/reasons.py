@@ -55,6 +55,7 @@ IS_OFFERED = 27
 FULL_FROM_OUTSIDE = 40
 NO_ROOM_FROM_OUTSIDE = 41
 COOLS_DOWN = 50
+DISABLED = 60
 
 # {limit} stands for circuit and limit, such as "garage L2"; {meter} for the meter of that circuit.
 _TEXTS = {
@@ -89,6 +90,7 @@ _TEXTS = {
     FULL_FROM_OUTSIDE: "{limit} full (external limit)",
     NO_ROOM_FROM_OUTSIDE: "{limit} has no room for its minimum (external limit)",
     COOLS_DOWN: "{limit} cools down",
+    DISABLED: "disabled",
 }
 
 

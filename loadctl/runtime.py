@@ -1,8 +1,8 @@
 """Where a running site keeps its files, and how a command finds it.
 
 Owns the runtime directory: one subdirectory per site with `lock` (held as long as the site runs),
-`tables.json` (the compiled site), `image` (the process image), `link` (of guard and scan) and
-`control` (the socket of the scan).
+`tables.json` (the compiled site), `source.json` (the site file that it came from), `image` (the
+process image), `link` (of guard and scan) and `control` (the socket of the scan).
 Runs in commands and at start, never in the scan loop.
 """
 
@@ -20,7 +20,7 @@ from loadctl.errors import NotRunning, UsageError
 
 SYSTEM_DIR = Path("/run/loadctl")
 LOCK, TABLES, IMAGE, LINK = "lock", "tables.json", "image", "link"
-CONTROL = "control"
+CONTROL, SOURCE = "control", "source.json"
 SLUG_CHARS_MAX = 40
 SITE_SUFFIX = ".toml"
 
@@ -78,6 +78,10 @@ class SiteDir:
         return self.path / CONTROL
 
     @property
+    def source(self) -> Path:
+        return self.path / SOURCE
+
+    @property
     def lock_dir(self) -> Path:
         """Where network ports are locked: in one place for all sites."""
         return self.path.parent
@@ -103,7 +107,7 @@ def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
     What an earlier run left behind is removed: a status must not take it for this one.
     """
     site_dir, fd = hold(runtime_dir, site_name)
-    for name in (TABLES, IMAGE, LINK, CONTROL):
+    for name in (TABLES, IMAGE, LINK, CONTROL, SOURCE):
         (site_dir.path / name).unlink(missing_ok=True)
     return site_dir, fd
 

@@ -37,8 +37,8 @@ class ScanClock(Protocol):
 class Inbox(Protocol):
     """What commands come from; `loadctl/commands.py` has the real one."""
 
-    def drain(self, now_ns: int) -> None:
-        """Take in a bounded number, without waiting."""
+    def drain(self, now_ns: int, spare_ns: int = 0) -> None:
+        """Take in a bounded number, without waiting; the period has `spare_ns` left."""
         ...
 
 
@@ -159,6 +159,7 @@ class Scan:
         self._count(pace.n_missed, pace.n_skipped, ended_at_ns)
         self.scans += 1
         is_overrun = self.was_overrun = self.is_late or pace.n_missed > 0
+        self.modes.healthy_scans = self.field.tuned.healthy_scans
         self._change_mode(self.modes.after(is_overrun, has_slept=False), ended_at_ns)
         self.field.keep(ended_at_ns)
         self.image.scan(now_ns, self.scans, self.missed, self.skipped, self.modes.mode)
@@ -167,7 +168,7 @@ class Scan:
         if not is_overrun:
             self.guarded.beat()
             if self.commands is not None:
-                self.commands.drain(ended_at_ns)
+                self.commands.drain(ended_at_ns, self.pacer.grid_at_ns - ended_at_ns)
 
     def _count(self, n_missed: int, n_skipped: int, at_ns: int) -> None:
         self.missed += n_missed

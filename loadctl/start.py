@@ -239,5 +239,5 @@ def build(
     image.event(Event.STARTED, -1, 0, 0, started_at_ns)
     pacer = Pacer(tables.site.period_ns, started_at_ns + FIRST_WAKE_ns)
     modes = Modes(tables.site.missed_limit, tables.tuning.healthy_scans)
-    commands = Commands(Server(site_dir.control), tables, field.external)
+    commands = Commands(Server(site_dir.control), tables, field.external, field.tuned)
     return Scan(field, core, image, KernelClock(), pacer, modes, guarded, commands)

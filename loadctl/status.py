@@ -26,6 +26,7 @@ from loadctl.realtime import NOT_ASKED, SETTINGS, words
 from loadctl.reasons import binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, CircuitRow, Tables
+from loadctl.tuning import CHARGER, CIRCUIT, KEYS
 from loadctl.units import (
     NS_PER_MS,
     NS_PER_US,
@@ -354,7 +355,7 @@ def _alarm(row: CircuitRow, seen_mA: Sequence[int]) -> str:
 
 def _meters(tables: Tables, snapshot: Row, now_ns: int) -> Row:
     """Ages count to now: a value that no scan reads any more is old, whatever it was."""
-    stale_ns = tables.tuning.meter_stale_ns
+    stale_ns = snapshot["site"]["tuning"]["meter_stale_ns"]
     return {
         row.name: {
             "quality": _quality(meter, is_old=now_ns - meter["at_ns"] >= stale_ns),
@@ -384,13 +385,19 @@ def _quality(meter: Row, is_old: bool) -> str:
 
 def _event(tables: Tables, event: Row) -> str:
     return event_text(
-        event["kind"], _who(tables, event), event["first"], event["second"], MODE_NAMES
+        event["kind"],
+        _who(tables, event),
+        event["first"],
+        event["second"],
+        MODE_NAMES,
+        event["third"],
+        event["fourth"],
     )
 
 
 def _who(tables: Tables, event: Row) -> str:
     """Events 10 to 19 are about chargers, 20 to 29 about meters, 30 to 39 about either, 40 to 59
-    about circuits."""
+    about circuits, 60 to 69 about who has the key."""
     who, tens = event["who"], event["kind"] // 10
     meters = [row.name for row in tables.meters]
     chargers = [row.name for row in tables.chargers]
@@ -402,6 +409,8 @@ def _who(tables: Tables, event: Row) -> str:
         4: circuits,
         5: circuits,
     }.get(tens, [])
+    if tens == 6:
+        names = {CIRCUIT: circuits, CHARGER: chargers}.get(KEYS[event["first"]].table, [])
     return names[who] if 0 <= who < len(names) else ""
 
 

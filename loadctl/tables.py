@@ -96,6 +96,7 @@ class ChargerRow:
     watchdog_ns: int | None  # None: the box has none
     watchdog_fed_by: str | None
     min_pause_ns: int = 0  # least time that the box wants between a pause and the next current
+    is_enabled: bool = True  # may be given current at all
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import click
 from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli.params import DURATION_ns, json_option
+from loadctl.cli.refusals import REFUSALS
 from loadctl.control import Answer, Code, Field, Limit, ask, limit_bounds, pack_limit
 from loadctl.errors import CheckRefused, NotRunning, UsageError
 from loadctl.outside import currents_words, span_words
@@ -31,14 +32,6 @@ SERIAL_BYTES = 4
 # How the numbers of a record are called and counted on the command line.
 OPTIONS = {Field.LIMIT_mA: "--amps", Field.POWER_W: "--kw", Field.SPAN_ns: "--for"}
 PER_UNIT = {Field.LIMIT_mA: (1_000, "A"), Field.POWER_W: (1_000, "kW"), Field.SPAN_ns: (10**9, "s")}
-REFUSALS = {
-    Code.NOT_ALLOWED: "not allowed; root, the user of the site and the group of its socket are",
-    Code.NO_RECORD: "the running scan does not understand this version of loadctl",
-    Code.UNKNOWN_KIND: "the running scan does not know this command: it is of an older version",
-    Code.OTHER_SITE: "the site was started anew meanwhile, with another site file; try again",
-    Code.NO_SUCH_CIRCUIT: "the running scan knows no such circuit",
-    Code.TAKES_NONE: "the running scan takes no limits from outside for this circuit",
-}
 
 
 class AmpsType(click.ParamType[list[Decimal]]):

@@ -34,6 +34,7 @@ COMMANDS = {
     "status": ("loadctl.cli.show:status", "Show one snapshot of a running site."),
     "timing": ("loadctl.cli.timing:timing", "Measure the timing of the scan on this machine."),
     "top": ("loadctl.cli.top:top", "Watch a running site."),
+    "tune": ("loadctl.cli.tune:tune", "Change values of a running site, within its bounds."),
     "whatif": ("loadctl.cli.whatif:whatif", "Say what given inputs would settle at, and why."),
 }
 

@@ -17,6 +17,7 @@ from loadctl.guard.watch import CRASH_LIMIT, CRASH_WINDOW_ns
 from loadctl.plan import make_plan
 from loadctl.site.load import Site, load_site
 from loadctl.site.proof import prove
+from loadctl.site.source import source_of
 from loadctl.units import NS_PER_S
 
 
@@ -67,6 +68,7 @@ def run(
             err=True,
         )
     site_dir.tables.write_text(plain.dump(loaded.tables))
+    source_of(loaded, maps_dirs).keep_in(site_dir)
     tables = loaded.tables
     click.echo(
         f"{tables.site.name}: {len(tables.chargers)} chargers, {len(tables.meters)} meters on"

@@ -29,6 +29,7 @@ from loadctl.guard.takeover import BusHolder
 from loadctl.guard.watch import CRASH_LIMIT, CRASH_WINDOW_ns, Terms, Watch
 from loadctl.link import Link
 from loadctl.tables import Tables
+from loadctl.tuning import n_slots
 from loadctl.units import NS_PER_S, ns_from_s
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -67,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     for fd in kept_fds:
         os.set_inheritable(fd, False)
     ports = open_ports(tables, site_dir.lock_dir)
-    link = Link.create(site_dir.link, len(tables.chargers), len(tables.circuits))
+    n_tuned = n_slots(len(tables.circuits), len(tables.chargers))
+    link = Link.create(site_dir.link, len(tables.chargers), len(tables.circuits), n_tuned)
     fifo_priority = realtime.guard_priority(args.fifo_priority)
     realtime.RealTime().apply(fifo_priority, None)
     bounds = takeover_bounds(tables, maps)

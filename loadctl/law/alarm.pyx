@@ -3,10 +3,10 @@
 The declared background is what the proof before the start rested on. Once a meter has shown more,
 beyond doubt and for as long as samples are old, that is latched until the scan is started anew;
 the proof is summed again with it, and where it does not hold failsafe targets fall to 0, lowest
-priority first, until it does. An external limit lowers them in the same way: so it holds in every
-mode, for chargers that are probed or armed anew, and for the guard, who is told of the targets.
-Design, section 6. Backgrounds are noted in confirm, when the draws of this scan are at hand;
-targets are set in step.
+priority first, until it does. A limit that is lowered, from outside or by tuning, lowers them in
+the same way, and that of a charger that is disabled is 0: so it holds in every mode, for chargers
+that are probed or armed anew, and for the guard, who is told of the targets. Design, section 6.
+Backgrounds are noted in confirm, when the draws of this scan are at hand; targets are set in step.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -102,17 +102,36 @@ cdef void set_failsafe_targets(law_t *law) noexcept nogil:
     cdef int32_t i, c, k
     cdef bint is_less = False
     for i in range(law.n_chargers):
-        law.chargers[i].failsafe_mA = law.charger_rows[i].failsafe_mA
+        law.chargers[i].failsafe_mA = (
+            law.charger_rows[i].failsafe_mA if law.chargers[i].is_enabled else 0
+        )
     for c in range(law.n_circuits):
-        is_less = is_less or law.circuits[c].is_alarmed or law.circuits[c].external_kinds != 0
+        is_less = is_less or is_lower(law, c)
     if not is_less:
         return
     clear(law, law.used_mA)
     for i in range(law.n_chargers):
-        add_standing(law, i, standing_mA(&law.charger_rows[i]))
+        if law.chargers[i].is_enabled:
+            add_standing(law, i, standing_mA(&law.charger_rows[i]))
     for k in range(law.n_live):
         if law.live[k] % N_KINDS < N_LOAD_KINDS or law.live[k] % N_KINDS == KIND_CHARGERS:
             make_hold(law, law.live[k])
+
+
+cdef bint is_lower(law_t *law, int32_t c) noexcept nogil:
+    """True where the proof before the start may not hold any more for this circuit."""
+    cdef circuit_t *circuit = &law.circuits[c]
+    return (
+        circuit.is_alarmed
+        or circuit.external_kinds != 0
+        or law.circuit_rows[c].lowered_kinds != 0
+    )
+
+
+cdef bint is_lowered(law_t *law, int32_t limit_i) noexcept nogil:
+    """True where this limit in force is below that of the site file."""
+    cdef int32_t lowered_kinds = law.circuit_rows[limit_i // N_KINDS].lowered_kinds
+    return is_external(law, limit_i) or lowered_kinds >> (limit_i % N_KINDS) & 1
 
 
 cdef void make_hold(law_t *law, int32_t limit_i) noexcept nogil:
@@ -121,7 +140,7 @@ cdef void make_hold(law_t *law, int32_t limit_i) noexcept nogil:
     cdef int32_t c = limit_i // N_KINDS, p, k, i
     cdef int32_t is_last_resort
     cdef int64_t room_mA
-    if not law.circuits[c].is_alarmed and not is_external(law, limit_i):
+    if not law.circuits[c].is_alarmed and not is_lowered(law, limit_i):
         return
     for p in range(N_PHASES):
         worst_mA[p] = worst_background_mA(law, c, p)

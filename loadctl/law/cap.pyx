@@ -22,7 +22,7 @@ cdef int64_t PROBE_ns = 120_000_000_000
 
 cdef void cap_unused(law_t *law, int64_t now_ns) noexcept nogil:
     cdef charger_t *charger
-    cdef int32_t i, drawn_mA
+    cdef int32_t i, drawn_mA, least_mA
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if charger.setpoint_mA == 0 or not is_seen(law, i):
@@ -35,7 +35,8 @@ cdef void cap_unused(law_t *law, int64_t now_ns) noexcept nogil:
             if charger.takes_less and now_ns - charger.less_since_ns >= law.site.tuning.unused_ns:
                 set_cap(law, i, now_ns)
         if charger.has_cap:
-            law.most_mA[i] = min(law.most_mA[i], charger.cap_mA)
+            least_mA = law.charger_rows[i].min_mA    # it may have been raised since
+            law.most_mA[i] = min(law.most_mA[i], max(charger.cap_mA, least_mA))
 
 
 cdef bint is_seen(law_t *law, int32_t i) noexcept nogil:

@@ -1,16 +1,16 @@
 """Configure: the tables of a site checked once and laid out as C arrays.
 
-The only place of the law that sees Python objects, and the only one that allocates: one run of
-memory for all static rows and all work space, which the core frees. Every bound that the rules
-rely on is checked here; what is out of bounds raises ValueError with place, value and bound.
-Imports nothing of ours: rows are taken by the names of their fields.
+With `retune` the only place of the law that sees Python objects, and the only one that allocates:
+one run of memory for all static rows and all work space, which the core frees. Every bound that the
+rules rely on is checked here; what is out of bounds raises ValueError with place, value and bound.
+What may be changed later comes into the rows by way of the block (`live`). Imports nothing of ours:
+rows are taken by the names of their fields.
 """
 
 from cpython.mem cimport PyMem_Calloc
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 
 from loadctl.law.external cimport set_limits
-from loadctl.law.index cimport fill_indexes
 from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
 from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
@@ -25,14 +25,14 @@ cdef enum:
     LINE_BYTES = 64
 
 _PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
-_MAX_CURRENT_mA = 10_000_000
+MAX_CURRENT_mA = 10_000_000
 _MAX_CIRCUIT_mA = 100_000_000
 _MAX_POWER_W = 10_000_000
-_MAX_WEIGHT = 10_000
+MAX_WEIGHT = 10_000
 _MAX_CHARGERS = 16384
 _MAX_BELOW_mA = 34_359_738_367   # share: so that its levels are fine enough to be told apart
 _MAX_SPAN_ns = 1_000_000_000_000_000
-_TUNING = (
+TUNING = (
     "peak_hold_ns", "raise_delay_ns", "ramp_mA_per_s", "deadband_mA", "trim_ns", "raise_every_ns",
     "meter_stale_ns", "soft_start_ns", "unused_ns", "wake_ns", "retry_ns", "car_follow_ns",
     "min_on_ns", "min_off_ns", "admit_margin_mA", "rotate_ns", "healthy_scans", "stagger_ns",
@@ -56,7 +56,6 @@ cdef void *configure(law_t *law, object tables) except NULL:
     fill_circuits(law, tables)
     fill_chargers(law, tables)
     fill_live(law, tables)
-    fill_indexes(law)
     return arena
 
 
@@ -161,21 +160,21 @@ def check_circuits(tables):
         for p in range(N_PHASES):
             within(f"{where}.limit_mA", row.limit_mA[p], 0, _MAX_CIRCUIT_mA)
             within(f"{where}.background_mA", row.background_mA[p], 0, _MAX_CIRCUIT_mA)
-        within(f"{where}.margin_mA", row.margin_mA, 0, _MAX_CURRENT_mA)
+        within(f"{where}.margin_mA", row.margin_mA, 0, MAX_CURRENT_mA)
         if row.limit_W is not None:
             within(f"{where}.limit_W", row.limit_W, 0, _MAX_POWER_W)
         if row.unbalance_mA is not None:
-            within(f"{where}.unbalance_mA", row.unbalance_mA, 0, _MAX_CURRENT_mA)
+            within(f"{where}.unbalance_mA", row.unbalance_mA, 0, MAX_CURRENT_mA)
         check_external(where, row)
         if row.fuse_type is not None:
-            within(f"{where}.fuse_rated_mA", row.fuse_rated_mA, 1000, _MAX_CURRENT_mA)
+            within(f"{where}.fuse_rated_mA", row.fuse_rated_mA, 1000, MAX_CURRENT_mA)
     for row in tables.meters:
         within(f"meter.{row.name}.lag_ns", row.lag_ns, 0, _MAX_SPAN_ns)
 
 
 def check_external(where, row):
     for loss_mA in row.loss_mA or ():
-        within(f"{where}.loss_mA", loss_mA, 0, _MAX_CURRENT_mA)
+        within(f"{where}.loss_mA", loss_mA, 0, MAX_CURRENT_mA)
     for name in ("loss_W", "guaranteed_W"):
         if getattr(row, name) is not None:
             within(f"{where}.{name}", getattr(row, name), 0, _MAX_POWER_W)
@@ -194,7 +193,7 @@ def check_external_limit(tables, circuit_i, limit_mA, power_W):
     if not tables.circuits[circuit_i].takes_external:
         raise ValueError(f"{where}: the circuit takes none")
     for phase_mA in limit_mA or ():
-        within(where, phase_mA, 0, _MAX_CURRENT_mA)
+        within(where, phase_mA, 0, MAX_CURRENT_mA)
     if power_W is not None:
         within(where, power_W, 0, _MAX_POWER_W)
 
@@ -202,13 +201,13 @@ def check_external_limit(tables, circuit_i, limit_mA, power_W):
 def check_charger(row, n_circuits):
     where = f"charger.{row.name}"
     within(f"{where}.circuit", row.circuit, 0, n_circuits - 1)
-    within(f"{where}.weight", row.weight, 1, _MAX_WEIGHT)
-    within(f"{where}.step_mA", row.step_mA, 1, _MAX_CURRENT_mA)
-    within(f"{where}.min_mA", row.min_mA, 1, _MAX_CURRENT_mA)
+    within(f"{where}.weight", row.weight, 1, MAX_WEIGHT)
+    within(f"{where}.step_mA", row.step_mA, 1, MAX_CURRENT_mA)
+    within(f"{where}.min_mA", row.min_mA, 1, MAX_CURRENT_mA)
     least_mA = ceil_to(row.min_mA, row.step_mA)
-    within(f"{where}.max_mA", floor_to(row.max_mA, row.step_mA), least_mA, _MAX_CURRENT_mA)
+    within(f"{where}.max_mA", floor_to(row.max_mA, row.step_mA), least_mA, MAX_CURRENT_mA)
     for name in ("failsafe_mA", "fallback_mA", "rated_mA"):
-        within(f"{where}.{name}", getattr(row, name), 0, _MAX_CURRENT_mA)
+        within(f"{where}.{name}", getattr(row, name), 0, MAX_CURRENT_mA)
     within(f"{where}.hold_ns", row.hold_ns, 0, _MAX_SPAN_ns)
     if row.watchdog_ns is not None:
         within(f"{where}.watchdog_ns", row.watchdog_ns, 1, _MAX_SPAN_ns)
@@ -284,9 +283,8 @@ cdef void fill_circuits(law_t *law, object tables) except *:
         to.meter = row.meter
         to.is_dynamic = row.is_dynamic
         to.counts_export = row.counts_export
-        to.margin_mA = row.margin_mA
         for p in range(N_PHASES):
-            to.limit_mA[<Py_ssize_t>p] = row.limit_mA[p]
+            to.site_limit_mA[<Py_ssize_t>p] = row.limit_mA[p]
             to.background_mA[<Py_ssize_t>p] = row.background_mA[p]
         to.has_power_limit = row.limit_W is not None
         to.counts_power = counts_power(row)
@@ -341,10 +339,8 @@ cdef void fill_chargers(law_t *law, object tables) except *:
     cdef charger_row_t *to
     cdef Py_ssize_t i, at = 0
     boxes = {}
-    ranked = sorted(range(law.n_chargers), key=lambda i: -tables.chargers[i].priority)
     for i, row in enumerate(tables.chargers):
         to = &law.charger_rows[i]
-        law.by_rank[i] = ranked[i]
         fill_charger(to, row)
         to.box = boxes.setdefault((row.bus, row.address), i)
         law.charger_rows[to.box].box_end = i + 1
@@ -385,16 +381,10 @@ cdef void fill_charger(charger_row_t *to, object row) except *:
     for k in range(to.n_wired):
         to.wired[k] = row.phases[k]
     to.step_mA = row.step_mA
-    to.min_mA = ceil_to(row.min_mA, row.step_mA)
-    to.max_mA = floor_to(row.max_mA, row.step_mA)
-    to.failsafe_mA = min(floor_to(row.failsafe_mA, row.step_mA), to.max_mA)
-    if to.failsafe_mA < to.min_mA:
-        to.failsafe_mA = 0
+    to.site_min_mA = ceil_to(row.min_mA, row.step_mA)
+    to.site_failsafe_mA = floor_to(row.failsafe_mA, row.step_mA)
     to.fallback_mA = row.fallback_mA
     to.rated_mA = row.rated_mA
-    to.priority = row.priority
-    to.weight = row.weight
-    to.never_pause = row.never_pause
     to.is_isolated = row.is_isolated
     to.has_measured_current = row.has_measured_current
     to.watchdog_ns = 0 if row.watchdog_ns is None else row.watchdog_ns
@@ -425,12 +415,14 @@ cdef void begin_block(law_t *law, object tables) except *:
     law.site.is_ready = True
 
 
+def check_tuning(name, value):
+    most = MAX_CURRENT_mA if "_mA" in name else _MAX_SPAN_ns
+    within(f"tuning.{name}", value, 1 if name == "ramp_mA_per_s" else 0, most)
+
+
 cdef void fill_tuning(law_t *law, object tuning) except *:
     cdef tuning_t values
-    for name in _TUNING:
-        within(f"tuning.{name}", getattr(tuning, name), 0, _MAX_SPAN_ns)
-    within("tuning.ramp_mA_per_s", tuning.ramp_mA_per_s, 1, _MAX_CURRENT_mA)
-    within("tuning.deadband_mA", tuning.deadband_mA, 0, _MAX_CURRENT_mA)
-    within("tuning.admit_margin_mA", tuning.admit_margin_mA, 0, _MAX_CURRENT_mA)
-    values = {name: getattr(tuning, name) for name in _TUNING}
+    for name in TUNING:
+        check_tuning(name, getattr(tuning, name))
+    values = {name: getattr(tuning, name) for name in TUNING}
     law.site.tuning = values

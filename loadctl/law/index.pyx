@@ -1,7 +1,7 @@
 """Index: what share looks up instead of searching for it, worked out from the rows.
 
-Chargers in the order in which they start to rise and reach their maxima, tier by tier: once, by
-configure, when rows, members and ranks are filled. The chargers of each limit: also whenever
+Chargers in the order in which they start to rise and reach their maxima, tier by tier: whenever
+live values were adopted, rows and ranks being filled. The chargers of each limit: also whenever
 members were laid out anew, because a car uses other phases than were counted before.
 """
 
@@ -69,6 +69,7 @@ cdef void fill_levels(law_t *law) noexcept nogil:
 cdef void fill_tiers(law_t *law) noexcept nogil:
     """Cut the ranking into tiers, and sort each by where its chargers start and stop."""
     cdef int32_t k
+    law.n_tiers = 0
     for k in range(law.n_chargers):
         law.ranks[law.by_rank[k]] = k
         law.by_start[k] = law.by_rank[k]

@@ -97,6 +97,8 @@ ctypedef struct circuit_t:
     int32_t heat_permille[3]            # heat_fx, rounded up
     int32_t is_cooling[3]               # its fuse was too warm, and is not cool enough yet
     int32_t is_held_back                # ... and on some phase shares keep below the limit for it
+    int32_t live_limit_mA[3]            # live: its own, as the site file says or lower
+    int32_t live_margin_mA              # ... as the site file says or higher
 
 ctypedef struct meter_t:
     int64_t at_ns               # of the last good value
@@ -211,3 +213,9 @@ ctypedef struct charger_t:
     int32_t over_mA             # seen above a setpoint that it follows, within pilot tolerance
     int32_t idle_phases         # bit p: grid phase p carries nothing while another is charged on
     int32_t unused_phases       # bit p: its car does not use grid phase p, until it is unplugged
+    int32_t live_min_mA         # live, as the five that follow: what counts of the site file now
+    int32_t live_max_mA
+    int32_t live_priority
+    int32_t live_weight
+    int32_t live_never_pause
+    int32_t is_enabled          # may be given current at all

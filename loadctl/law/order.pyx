@@ -10,14 +10,19 @@ from loadctl.law.layout cimport N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.ramp cimport is_due, raise_mA
 from loadctl.law.reason cimport (
-    CONTROLLER_MODE, DOES_NOT_FOLLOW, DONE, ISOLATED, MAKES_ROOM, NO_CAR, NO_ROOM_FOR_MINIMUM,
-    NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN, WAITS_AFTER_PAUSE,
-    WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share, explain_wait,
+    CONTROLLER_MODE, DISABLED, DOES_NOT_FOLLOW, DONE, ISOLATED, MAKES_ROOM, NO_CAR,
+    NO_ROOM_FOR_MINIMUM, NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN,
+    WAITS_AFTER_PAUSE, WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share,
+    explain_wait,
 )
 from loadctl.law.session cimport (
-    PART_DONE, PAUSE_DONE, PAUSE_LIMIT, PAUSE_MODE, PAUSE_TURN, Pause, next_offer_ns, pause,
+    PART_DONE, PAUSE_DISABLED, PAUSE_DONE, PAUSE_LIMIT, PAUSE_MODE, PAUSE_TURN, Pause,
+    next_offer_ns, pause,
 )
 from loadctl.law.tables cimport NONE, STATE_A, charger_row_t, law_t
+
+cdef enum:
+    CRUMB_mA = 1000     # the coarsest step: what rounding may move from one charger to another
 
 
 cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
@@ -54,10 +59,12 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
 cdef void keep_to_failsafe(law_t *law, int32_t i) noexcept nogil:
     """Outside RUN: min(last, failsafe), which the proof covers, whatever others may be reserved.
 
-    Only what a meter shows above a limit takes more.
+    Only what a meter shows above a limit takes more, and a minimum that was raised in the meantime.
     """
     cdef charger_t *charger = &law.chargers[i]
     cdef int32_t least_mA = min(charger.setpoint_mA, charger.failsafe_mA)
+    if least_mA < law.charger_rows[i].min_mA:
+        least_mA = 0
     if is_above(law, &law.charger_rows[i]):
         charger.action_mA = min(least_mA, charger.action_mA)
         return
@@ -136,7 +143,11 @@ cdef bint must_come_down(law_t *law, int32_t i) noexcept nogil:
 cdef void exclude(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     """Say why one that can be commanded gets nothing, whatever room there is."""
     cdef charger_t *charger = &law.chargers[i]
-    if charger.state == STATE_A:
+    if not charger.is_enabled:
+        explain(charger, DISABLED)
+        if charger.setpoint_mA > 0:
+            pause(law, i, PAUSE_DISABLED, now_ns)
+    elif charger.state == STATE_A:
         explain(charger, NO_CAR)
     elif charger.is_overdue:
         explain(charger, DOES_NOT_FOLLOW)
@@ -173,13 +184,16 @@ cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
     """Bring those above their share down to it where others could not rise beside them.
 
     Between the two shares a setpoint is left alone; but what a session was given when there was
-    more must not keep out one that asks now.
+    more must not keep out one that asks now. While a cut is still waited out shares move with every
+    peak that ends, and crumbs go to and fro with them: those are taken for one that starts only.
     """
     cdef charger_t *charger
+    cdef bint is_settled = not has_cut(law, now_ns)
     cdef int32_t i, limit_i
     cdef int64_t gap_mA
     clear(law, law.used_mA)
     clear(law, law.late_mA)
+    clear(law, law.base_mA)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if not law.is_in[i]:
@@ -189,22 +203,37 @@ cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
         if gap_mA > 0 and (charger.action_mA == 0 or is_due(law, charger, gap_mA, now_ns)):
             add_to(law, law.used_mA, i, gap_mA)
             add_to(law, law.late_mA, i, gap_mA)
+            if charger.action_mA == 0:
+                add_to(law, law.base_mA, i, gap_mA)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
-        if law.is_in[i] and charger.action_mA > charger.share_high_mA:
-            limit_i = crowded(law, i)
+        gap_mA = charger.action_mA - charger.share_high_mA
+        if law.is_in[i] and gap_mA > 0:
+            limit_i = crowded(
+                law, i, law.late_mA if is_settled or gap_mA >= CRUMB_mA else law.base_mA
+            )
             if limit_i != NONE:
                 charger.action_mA = charger.share_high_mA
                 explain_limit(charger, MAKES_ROOM, limit_i)
 
 
-cdef int32_t crowded(law_t *law, int32_t i) noexcept nogil:
-    """A limit of charger i in which a raise waits that does not fit beside setpoints."""
+cdef bint has_cut(law_t *law, int64_t now_ns) noexcept nogil:
+    """True while raises wait on some phase of the site because something was cut there."""
+    cdef int32_t c, p
+    for c in range(law.n_circuits):
+        for p in range(N_PHASES):
+            if now_ns < law.circuits[c].raise_after_ns[p]:
+                return True
+    return False
+
+
+cdef int32_t crowded(law_t *law, int32_t i, const int64_t *raises_mA) noexcept nogil:
+    """A limit of charger i where one of these raises waits and does not fit beside setpoints."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef int32_t k, limit_i
     for k in range(row.n_members):
         limit_i = law.members[row.first_member + k].limit_i
-        if law.late_mA[limit_i] > 0 and law.used_mA[limit_i] > law.cap_high_mA[limit_i]:
+        if raises_mA[limit_i] > 0 and law.used_mA[limit_i] > law.cap_high_mA[limit_i]:
             return limit_i
     return NONE
 
@@ -240,6 +269,8 @@ cdef void settle_grants(law_t *law) noexcept nogil:
             explain_share(law, i, law.blocked_by[i])
         elif law.charger_rows[i].is_isolated:
             explain(charger, ISOLATED)
+        elif not charger.is_enabled:
+            explain(charger, DISABLED)
         elif law.refused_by[i] == NONE:
             explain(charger, NO_CAR if charger.state <= STATE_A else NOT_READY)
         else:

@@ -35,6 +35,7 @@ cpdef enum Reason:
     FULL_FROM_OUTSIDE = 40
     NO_ROOM_FROM_OUTSIDE = 41
     COOLS_DOWN = 50
+    DISABLED = 60
 
 cdef void explain(charger_t *charger, int32_t reason) noexcept nogil
 cdef void explain_limit(charger_t *charger, int32_t reason, int32_t limit_i) noexcept nogil

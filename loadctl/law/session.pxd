@@ -15,6 +15,7 @@ cpdef enum Pause:
     PAUSE_TURN = 2      # its turn was over and others waited
     PAUSE_DONE = 3
     PAUSE_MODE = 4      # the controller was not in RUN
+    PAUSE_DISABLED = 5
 
 cdef void advance_sessions(law_t *law, int64_t now_ns, int64_t since_ns) noexcept nogil
 cdef void mark_candidates(law_t *law, int64_t now_ns) noexcept nogil

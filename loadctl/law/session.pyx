@@ -15,9 +15,10 @@ done stands last in its tier; it is offered its minimum for wake_s when it becom
 and again every retry_s while nobody waits. A car that did not wake after a pause is a sleeper: it
 keeps its minimum as long as limits and those who wait leave it, since it may never wake again.
 
-Only a charger that can be commanded may be given anything: armed, answering, not switched off for
-good, its state read. One that should have followed its setpoint and did not is held to its minimum,
-and has no further claim once that was 0. Runs inside step, before all that looks at candidates.
+Only a charger that can be commanded may be given anything: armed, answering, enabled, not switched
+off for good, its state read. One that should have followed its setpoint and did not is held to its
+minimum, and has no further claim once that was 0. Runs inside step, before all that looks at
+candidates.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -167,6 +168,7 @@ cdef void mark_candidates(law_t *law, int64_t now_ns) noexcept nogil:
         charger = &law.chargers[i]
         charger.is_candidate = (
             charger.is_armed
+            and charger.is_enabled
             and not charger.is_silent
             and not law.charger_rows[i].is_isolated
             and charger.has_status

@@ -45,6 +45,8 @@ ctypedef struct circuit_row_t:
     int32_t counts_export
     int32_t limit_mA[3]
     int32_t background_mA[3]    # declared worst case
+    int32_t site_limit_mA[3]    # of the site file; limit_mA is what counts of it now, see `live`
+    int32_t lowered_kinds       # bit p: limit_mA of phase p is lower
     int32_t margin_mA
     int64_t power_limit_mA      # sum over the phases, at the site's voltage
     int32_t has_power_limit
@@ -89,6 +91,9 @@ ctypedef struct charger_row_t:
     int32_t phases[3]           # those of them that its car uses
     int32_t without_phases      # unused_phases that phases and members were laid out for
     int32_t failsafe_mA         # on the step grid
+    int32_t site_failsafe_mA    # ... of the site file, whatever minimum and maximum count now
+    int32_t site_min_mA         # on the step grid
+    int32_t least_mA            # the lower of that and min_mA: less is a pause
     int32_t fallback_mA
     int32_t rated_mA
     int32_t priority
@@ -161,7 +166,7 @@ ctypedef struct law_t:
     int64_t *cap_high_mA        # ... by the held background
     int64_t *used_mA            # minima held, reserves held, room left: by rule
     int64_t *held_mA            # admit: minima that places are kept for
-    int64_t *base_mA            # admit: minima of higher tiers
+    int64_t *base_mA            # admit: minima of higher tiers; order: raises of those that start
     int64_t *minima_mA          # minima of those in `is_in`
     int64_t *late_mA            # takes sent that may still be followed
     int64_t *drawn_mA           # what is drawn within setpoints

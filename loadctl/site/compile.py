@@ -1,14 +1,14 @@
 """From the tables of a valid site file to the plain rows that everything else runs on.
 
 The one place where amps and seconds of a site become mA and ns: what is allowed rounds down,
-what is a load rounds up. The floors of [tuning] that follow from a site's own devices are here too.
+what is a load rounds up.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from hw.devices import DeviceMap
 from loadctl.site.enwg14a import guaranteed_W
@@ -21,7 +21,6 @@ from loadctl.site.model import (
     SiteTable,
     TuningTable,
 )
-from loadctl.slots import STATUS_AGE_MAX_ns
 from loadctl.tables import (
     BusRow,
     ChargerRow,
@@ -33,6 +32,7 @@ from loadctl.tables import (
     Tuning,
     hash_of,
 )
+from loadctl.tuning import Floor
 from loadctl.units import (
     PHASE_NAMES,
     A_list_from_mA,
@@ -40,12 +40,9 @@ from loadctl.units import (
     mA_from_A_floor,
     ns_from_ms,
     ns_from_s,
-    s_from_ns,
 )
 
 thousandths_floor = mA_from_A_floor  # the same step from V to mV and from kW to W
-
-STALE_PERIODS = 2  # one lost reply alone does not make a meter stale
 
 
 def compile_site(
@@ -97,31 +94,6 @@ def compile_site(
         maps=used_maps,
         site_hash=hash_of(text, json.dumps(used_maps, sort_keys=True)),
     )
-
-
-class Floor(NamedTuple):
-    """A value of [tuning] that may not be lower on this site, and why."""
-
-    key: str  # in the file
-    field: str  # of the row
-    least_ns: int
-    why: str
-
-
-def floors(tables: Tables) -> list[Floor]:
-    """What the safety argument needs of [tuning], beyond the bounds that hold on every site."""
-    lag_ns = max((meter.lag_ns for meter in tables.meters), default=0)
-    hold_ns = max((charger.hold_ns for charger in tables.chargers), default=0)
-    follow_ns = hold_ns + tables.tuning.car_follow_ns
-    parts = (("status age", STATUS_AGE_MAX_ns), ("meter lag", lag_ns), ("follow time", follow_ns))
-    peak_why = " + ".join(f"{what} {s_from_ns(part_ns):g} s" for what, part_ns in parts)
-    stale_ns = STALE_PERIODS * tables.site.period_ns
-    pause_ns = max((charger.min_pause_ns for charger in tables.chargers), default=0)
-    return [
-        Floor("peak_hold_s", "peak_hold_ns", STATUS_AGE_MAX_ns + lag_ns + follow_ns, peak_why),
-        Floor("meter_stale_s", "meter_stale_ns", stale_ns, f"{STALE_PERIODS} periods"),
-        Floor("min_off_s", "min_off_ns", pause_ns, "the pause that a charger's map asks for"),
-    ]
 
 
 def lifted(tables: Tables, floor: Floor) -> Tables:
@@ -235,6 +207,7 @@ def charger_row(
         watchdog_ns=None if watchdog is None else watchdog.timeout_ns,
         watchdog_fed_by=None if watchdog is None else watchdog.fed_by,
         min_pause_ns=setpoint.min_pause_ns,
+        is_enabled=charger.enable,
     )
 
 

@@ -1,7 +1,8 @@
 """Reads a site file: TOML, its tables, what they must agree on, the rows that everything runs on.
 
-`load_site` is the only door. It collects every broken rule before it refuses, opens no port and
-judges neither the failsafe proof nor the bus plan. Commands call it once; the scan never does.
+`load_site` and `site_of` are the only doors. They collect every broken rule before they refuse,
+open no port and judge neither the failsafe proof nor the bus plan. Commands call them; the scan
+never does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hw.devices import DeviceMap, load_maps, parse_map
-from loadctl.site.compile import compile_site, floors, lifted, with_backgrounds_of_children
+from loadctl.site.compile import compile_site, lifted, with_backgrounds_of_children
 from loadctl.site.model import (
     NAMED_TABLES,
     SINGLE_TABLES,
@@ -34,6 +35,7 @@ from loadctl.site.problems import (
 )
 from loadctl.site.rules import Draft, check_all
 from loadctl.tables import Tables
+from loadctl.tuning import floors
 from loadctl.units import s_from_ns
 
 NAME_CHARS_MAX = 40
@@ -44,6 +46,7 @@ class Site:
     """A site file that keeps every rule, compiled. `warnings` holds one line each."""
 
     path: Path
+    text: str
     tables: Tables
     maps: dict[str, DeviceMap]
     warnings: tuple[str, ...]
@@ -54,6 +57,17 @@ def load_site(path: str | Path, maps_dirs: Sequence[str | Path] = ()) -> Site:
     path = Path(path)
     text, raw, problems = read_toml(path)
     raw_maps = load_maps([Path(directory) for directory in maps_dirs])
+    return site_of(path, text, raw, problems, raw_maps)
+
+
+def site_of(
+    path: Path,
+    text: str,
+    raw: dict[str, Any],
+    problems: Problems,
+    raw_maps: dict[str, dict[str, Any]],
+) -> Site:
+    """The same for a site that was read already, or changed since; its hash is of `text`."""
     site, tuning = _single_tables(raw, problems)
     draft = _draft(raw, raw_maps, problems)
     check_all(draft, problems)
@@ -73,7 +87,7 @@ def load_site(path: str | Path, maps_dirs: Sequence[str | Path] = ()) -> Site:
     )
     tables, backgrounds = with_backgrounds_of_children(tables)
     tables, warnings = _with_floors(tables)
-    return Site(path, tables, draft.maps, (*warnings, *backgrounds, *_oddities(tables)))
+    return Site(path, text, tables, draft.maps, (*warnings, *backgrounds, *_oddities(tables)))
 
 
 def _single_tables(

@@ -163,6 +163,8 @@ class ChargerTable(Table):
     """Its share beside others of its priority."""
     never_pause: bool = False
     """Keeps its minimum before all others; `failsafe_A` must then be at least `min_A`."""
+    enable: bool = True
+    """false: it is given no current, and is still armed and counted."""
     unprotected: Accept | None = None
     """Run it although it has no watchdog of its own."""
     unmeasured: Accept | None = None

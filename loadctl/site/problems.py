@@ -52,7 +52,9 @@ class Problems:
     def add(self, path: Path, text: str) -> None:
         line = self.places.line_of(path)
         where = self.file if line is None else f"{self.file}:{line}"
-        self.found.append((line or LAST_LINE, f"{where}: {path_text(path)}: {text}"))
+        parts = [where] if self.file else []  # no file: what is judged is written in none
+        words = ": ".join([*parts, path_text(path), text])
+        self.found.append((line or LAST_LINE, words))
 
     def raise_if_any(self) -> None:
         """Stop with every line, sorted by place and each only once."""

@@ -35,6 +35,7 @@ def tables(n: int = 3, **row: Any) -> Any:
 
 CALLS: dict[str, Callable[[Core], object]] = {
     "set_tuning": lambda core: core.set_tuning(tuning()),
+    "retune": lambda core: core.retune([]),
     "set_mode": lambda core: core.set_mode(1),
     "meter_read": lambda core: core.meter_read(0, GOOD, (1, 1, 1), None, None, 1),
     "charger_status": lambda core: core.charger_status(0, GOOD, "C", None, None, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from loadctl.pacer import Pacer
 from loadctl.plan import make_plan
 from loadctl.scan import Scan
 from loadctl.tables import Tables
+from loadctl.tuning import NOTHING, Layer
 
 S_ns = 1_000_000_000
 MS_ns = 1_000_000
@@ -61,6 +62,7 @@ class FakeGuarded:
         self.starved: set[int] = set()
         self.seen_mA: dict[int, tuple[int, int, int]] = {}  # by circuit
         self.commands: dict[int, ExternalCommand] = {}  # by circuit
+        self.layers: dict[int, Layer] = {}  # by slot
 
     def beat(self) -> None:
         self.beats_at_ns.append(self.now_ns())
@@ -92,6 +94,12 @@ class FakeGuarded:
 
     def external(self, circuit_i: int) -> ExternalCommand | None:
         return self.commands.get(circuit_i)
+
+    def set_tuned(self, layers: Mapping[int, Layer]) -> None:
+        self.layers.update(layers)
+
+    def tuned(self) -> dict[int, Layer]:
+        return {slot: layer for slot, layer in self.layers.items() if layer != NOTHING}
 
     def ports(self) -> None:
         pass

@@ -46,7 +46,7 @@ class Still:
     def __init__(self, tables: Tables, mode: int = RUN) -> None:
         self.tables = tables
         self.core = Core(tables)
-        block = bytearray(self.core.plant_bytes)
+        self.block = block = bytearray(self.core.plant_bytes)
         self.core.attach(block)
         kinds = structs()
         at = ctypes.sizeof(kinds["site_t"])

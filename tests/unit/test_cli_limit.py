@@ -20,6 +20,7 @@ from loadctl.errors import CheckRefused, NotRunning, UsageError
 from loadctl.external import External
 from loadctl.guardside import ExternalCommand
 from loadctl.tables import Tables, dump
+from loadctl.tuned import Tuned
 from tests.support.builders import make_circuit, make_tables
 
 MAIN = make_circuit("main", 63, takes_external=True, loss_mA=(10_000,) * 3)
@@ -38,7 +39,7 @@ class RunningSite:
         self.site_dir, self.lock_fd = runtime.claim(directory, "home")
         self.site_dir.tables.write_text(dump(TABLES))
         self.server = Server(self.site_dir.control)
-        self.inbox = Commands(self.server, running, cast(External, self))
+        self.inbox = Commands(self.server, running, cast(External, self), cast(Tuned, None))
         self.must_stop = threading.Event()
         self.thread = threading.Thread(target=self._drain)
         self.thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from typing import cast
 
 import pytest
@@ -16,6 +17,7 @@ from loadctl.control import (
     Limit,
     MOST_LIMIT_mA,
     MOST_SPAN_ns,
+    Peer,
     Server,
     pack_limit,
     unpack,
@@ -24,6 +26,7 @@ from loadctl.control import (
 from loadctl.external import External
 from loadctl.guardside import ExternalCommand
 from loadctl.tables import signed_hash
+from loadctl.tuned import Tuned
 from tests.support.builders import make_circuit, make_tables
 
 NOW_ns = 5_000_000_000
@@ -54,13 +57,14 @@ class Queue:
         self.records = records
         self.answers: list[bytes] = []
 
-    def drain(self, answer_to: object) -> None:
-        self.answers = [answer_to(data) for data in self.records]  # type: ignore[operator]
+    def drain(self, answer_to: object, spare_ns: int) -> None:
+        peer = Peer(cast(socket.socket, None), 1000)
+        self.answers = [answer_to(data, peer) for data in self.records]  # type: ignore[operator]
 
 
 def answered(data: bytes, serial: int = 1) -> tuple[Answer | None, Taken]:
     taken, queue = Taken(), Queue(data)
-    commands = Commands(cast(Server, queue), TABLES, cast(External, taken))
+    commands = Commands(cast(Server, queue), TABLES, cast(External, taken), cast(Tuned, None))
     commands.drain(NOW_ns)
     return unpack_answer(queue.answers[0], serial), taken
 
@@ -103,7 +107,7 @@ def test_record_of_another_site_file_is_refused() -> None:
 
 def test_record_of_an_unknown_kind_is_refused() -> None:
     data = bytearray(pack_limit(Limit(0, None, 0, None), 1, HASH))
-    data[6] = 2
+    data[6] = 99
     answer, taken = answered(bytes(data))
     assert (answer, taken.commands) == (Answer(Code.UNKNOWN_KIND), [])
 
@@ -144,7 +148,7 @@ def test_garbage_behind_a_good_header_is_refused_or_within_bounds() -> None:
 
 def test_answer_carries_the_kind_and_serial_of_its_record() -> None:
     taken, queue = Taken(), Queue(pack_limit(Limit(1, None, 0, None), 0xABCD, HASH))
-    Commands(cast(Server, queue), TABLES, cast(External, taken)).drain(NOW_ns)
+    Commands(cast(Server, queue), TABLES, cast(External, taken), cast(Tuned, None)).drain(NOW_ns)
     record = unpack(queue.answers[0])
     assert record is not None
     assert (record.kind, record.serial, record.site_hash) == (1, 0xABCD, HASH)

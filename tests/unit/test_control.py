@@ -28,6 +28,7 @@ from loadctl.control import (
     Limit,
     MOST_LIMIT_mA,
     MOST_SPAN_ns,
+    Peer,
     Server,
     ask,
     limit_bounds,
@@ -160,14 +161,14 @@ class Asked:
     def __init__(self) -> None:
         self.records: list[bytes] = []
 
-    def __call__(self, data: bytes) -> bytes:
+    def __call__(self, data: bytes, peer: Peer) -> bytes:
         self.records.append(data)
         return len(data).to_bytes(RECORD_BYTES, "little")
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    found = Server(tmp_path / "control")
+    found = Server(tmp_path / "control", lambda: 0)  # no time passes
     yield found
     found.close()
 
@@ -303,7 +304,7 @@ def test_server_full_of_silent_peers_drops_the_one_silent_longest(
     assert len(server._peers) == MOST_PEERS
 
 
-def test_server_flood_of_records_is_taken_a_few_at_a_time_and_in_turn(
+def test_server_flood_is_taken_a_few_at_a_time_in_turn_and_the_rest_told_that_it_is_busy(
     server: Server, peers: ExitStack
 ) -> None:
     asked = Asked()
@@ -311,15 +312,19 @@ def test_server_flood_of_records_is_taken_a_few_at_a_time_and_in_turn(
     for _ in range(MOST_PEERS):
         flooding.append(connect(server, peers))
         server.drain(asked)
+    each = MOST_RECORDS_PER_SCAN // MOST_PEERS
     for i, peer in enumerate(flooding):
-        for _ in range(8):
-            peer.send(bytes([i + 1]))
-    for _ in range(10):
-        before = len(asked.records)
-        server.drain(asked)
-        assert len(asked.records) - before == MOST_RECORDS_PER_SCAN
-    counts = [asked.records.count(bytes([i + 1])) for i in range(MOST_PEERS)]
-    assert counts == [5] * MOST_PEERS
+        for _ in range(3 * each):
+            peer.send(pack_limit(ZERO, i, HASH))
+    server.drain(asked)
+    assert len(asked.records) == MOST_RECORDS_PER_SCAN
+    for i, peer in enumerate(flooding):
+        assert asked.records.count(pack_limit(ZERO, i, HASH)) == each
+        answers = [peer.recv(RECORD_BYTES) for _ in range(3 * each)]
+        busy = pack_answer(Answer(Code.BUSY), Kind.LIMIT, i, HASH)
+        assert answers[each:] == [busy] * 2 * each
+        with pytest.raises(BlockingIOError):
+            peer.recv(1)
 
 
 def test_server_flood_of_peers_is_let_in_a_few_at_a_time(server: Server, peers: ExitStack) -> None:
@@ -348,6 +353,7 @@ class Stranger:
     """What the kernel says of a peer."""
 
     def __init__(self, user: int, group: int, groups: tuple[int, ...] | None = ()) -> None:
+        self.user = user
         self.answers = {
             socket.SO_PEERCRED: struct.pack("=iII", 1, user, group),
             control._SO_PEERGROUPS: None
@@ -380,13 +386,13 @@ def test_server_lets_root_its_user_and_its_group_talk(
     server: Server, peer: Stranger, may_talk: bool
 ) -> None:
     server._user, server._group = 1000, 2000
-    assert server._may_talk(peer) is may_talk  # type: ignore[arg-type]
+    assert server._user_of(peer) == (peer.user if may_talk else None)  # type: ignore[arg-type]
 
 
 def test_server_stranger_is_told_so_and_let_go(
     server: Server, peers: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Server, "_may_talk", lambda self, peer: False)
+    monkeypatch.setattr(Server, "_user_of", lambda self, peer: None)
     peer, asked = connect(server, peers), Asked()
     peer.send(pack_limit(ZERO, 5, HASH))
     server.drain(asked)
@@ -402,7 +408,7 @@ def served(server: Server, answer: bytes) -> threading.Thread:
     """A scan that drains until it has answered one record."""
     is_done = threading.Event()
 
-    def answer_to(data: bytes) -> bytes:
+    def answer_to(data: bytes, peer: Peer) -> bytes:
         is_done.set()
         return answer
 

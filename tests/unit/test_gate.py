@@ -379,3 +379,84 @@ def test_gate_zero_from_outside_drops_every_raise_and_lets_decreases_through() -
         gate.limit(0, *words)
         assert gate.allows(1, 6_000) is False
         assert gate.allows(0, 6_000) is True
+
+
+# what was tuned
+
+
+def test_raise_keeps_to_the_range_that_was_tuned() -> None:
+    row = make_charger("a", min_mA=6_000, max_mA=16_000, step_mA=500)
+    tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[row])
+    allowed = set()
+    for setpoint_mA in range(0, 20_000, 500):
+        gate = gate_at(tables, [0], [NOTHING])
+        gate.tune_charger(0, 8_000, 12_000, True)
+        if gate.allows(0, setpoint_mA):
+            allowed.add(setpoint_mA)
+    assert allowed == {0, *range(8_000, 12_001, 500)}
+
+
+def test_what_raises_nobody_passes_also_beside_the_tuned_range() -> None:
+    """One that stands where it may not be raised to any more is refreshed and brought down."""
+    tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[make_charger("a")])
+    gate = gate_at(tables, [14_000], [NOTHING])
+    gate.tune_charger(0, 8_000, 12_000, True)
+    assert [gate.allows(0, mA) for mA in (14_000, 13_000, 7_000, 6_000, 5_900)] == (
+        [True, True, True, True, False]
+    )
+
+
+def test_minimum_below_the_site_file_passes_once_it_was_tuned() -> None:
+    row = make_charger("a", min_mA=8_000)
+    tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[row])
+    gate = gate_at(tables, [16_000], [NOTHING])
+    assert not gate.allows(0, 6_000)
+    gate.tune_charger(0, 6_000, 16_000, True)
+    assert gate.allows(0, 6_000)
+
+
+def test_disabled_charger_is_not_raised_and_may_be_brought_down() -> None:
+    tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[make_charger("a")])
+    gate = gate_at(tables, [10_000], [NOTHING])
+    gate.tune_charger(0, 6_000, 16_000, False)
+    assert [gate.allows(0, mA) for mA in (10_100, 10_000, 6_000, 0, 6_000)] == (
+        [False, True, True, True, False]
+    )
+
+
+def test_charger_that_the_site_file_disables_is_not_raised() -> None:
+    row = make_charger("a", is_enabled=False)
+    tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[row])
+    assert not gate_at(tables, [0], [NOTHING]).allows(0, 6_000)
+
+
+@pytest.mark.parametrize(
+    ("limit_mA", "margin_mA", "most_mA"),
+    [
+        ((32_000,) * 3, 0, 16_000),
+        ((32_000, 24_000, 32_000), 0, 8_000),
+        ((32_000,) * 3, 3_000, 13_000),
+        ((99_000,) * 3, 0, 16_000),  # never above the site file, whatever it is told
+    ],
+)
+def test_raise_keeps_to_the_limit_and_margin_that_were_tuned(
+    limit_mA: tuple[int, int, int], margin_mA: int, most_mA: int
+) -> None:
+    tables = make_tables(
+        circuits=[make_circuit(limit_A=32)],
+        chargers=[make_charger("a"), make_charger("b", max_mA=32_000)],
+    )
+    for setpoint_mA, is_allowed in ((most_mA, True), (most_mA + 100, False)):
+        gate = gate_at(tables, [10_000, 0], [(6_000,) * 3])
+        gate.tune_circuit(0, limit_mA, margin_mA)
+        assert gate.allows(1, setpoint_mA) is is_allowed
+
+
+def test_margin_is_never_below_the_site_file_and_counts_below_limits_from_outside() -> None:
+    tables = two_chargers(margin_mA=2_000, takes_external=True, loss_mA=(20_000,) * 3)
+    gate = gate_at(tables, [6_000, 0], [NOTHING])
+    gate.tune_circuit(0, (32_000,) * 3, 0)
+    assert not gate.allows(1, 12_100)
+    gate.tune_circuit(0, (32_000,) * 3, 4_000)
+    assert not gate.allows(1, 10_100)
+    assert gate.allows(1, 10_000)

@@ -1,5 +1,6 @@
 """The block that guard and scan share: every word there and back, and what a torn one reads as."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def test_link_layout_has_no_padding() -> None:
         assert (name, n_bytes) == (name, link_module.SIZES[name])
 
 
-WIDE = ("magic", "layout_hash", "n_takeovers", "n_restarts")
+WIDE = ("magic", "layout_hash", "n_takeovers", "n_restarts", "live", "timed")
 
 
 @pytest.mark.parametrize(
@@ -226,3 +227,43 @@ def test_link_command_that_was_torn_by_a_kill_was_never_heard(path: Path) -> Non
     with pytest.raises(OverflowError):
         link.set_external(0, (8, 8, 2**40), None, None, 8)
     assert link.external(0) is None
+
+
+def test_link_keeps_what_was_tuned_for_the_next_scan(path: Path) -> None:
+    link = Link.create(path, 1, 1, 5)
+    assert link.tuned() == []
+    link.set_tuned([(0, 7, None, 0), (4, None, -3, 99)])
+    link.set_tuned([(1, 0, 2**40, 5)])
+    assert Link.open(path).tuned() == [(0, 7, None, 0), (1, 0, 2**40, 5), (4, None, -3, 99)]
+    link.set_tuned([(0, None, None, 0), (4, 1, None, 0)])
+    assert Link.open_readonly(path).tuned() == [(1, 0, 2**40, 5), (4, 1, None, 0)]
+
+
+def test_link_change_that_was_not_written_to_its_end_is_none(path: Path) -> None:
+    """What a kill leaves in the middle of a change lies in the half that does not count."""
+    link = Link.create(path, 1, 1, 5)
+    link.set_tuned([(0, 1, None, 0), (1, 1, None, 0)])
+
+    def half() -> Iterator[tuple[int, int | None, int | None, int]]:
+        yield (0, 2, None, 0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        link.set_tuned(half())
+    assert Link.open(path).tuned() == [(0, 1, None, 0), (1, 1, None, 0)]
+    link.set_tuned([(1, 3, None, 0)])
+    assert Link.open(path).tuned() == [(0, 1, None, 0), (1, 3, None, 0)]
+
+
+@pytest.mark.parametrize("slot", [-1, 5])
+def test_link_slot_that_does_not_exist_is_refused(path: Path, slot: int) -> None:
+    link = Link.create(path, 1, 1, 5)
+    with pytest.raises(IndexError, match=f"^slot {slot} of 5$"):
+        link.set_tuned([(slot, 1, None, 0)])
+    assert link.tuned() == []
+
+
+def test_link_opened_for_reading_takes_no_change(path: Path) -> None:
+    Link.create(path, 1, 1, 5)
+    with pytest.raises(LoadctlError, match="opened for reading only"):
+        Link.open_readonly(path).set_tuned([])

@@ -49,7 +49,9 @@ class OpenRig(VirtualRig):
         loads = {"main": Load("constant", (BUILDING_mA,) * 3)}
         super().__init__(garage(**main), Scenario(loads=loads, visits=visits), directory, guarded)
         self.server = Server(directory / "control")
-        self.scan.commands = Commands(self.server, self.tables, self.field.external)
+        self.scan.commands = Commands(
+            self.server, self.tables, self.field.external, self.field.tuned
+        )
         self.peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.peer.connect(str(directory / "control"))
         self.peer.setblocking(False)

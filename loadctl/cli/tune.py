@@ -1,0 +1,279 @@
+"""`loadctl tune`: what of a running site can be changed, its values, and the changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import click
+
+from loadctl import runtime
+from loadctl import tables as plain
+from loadctl.cli.params import DURATION_ns, json_option
+from loadctl.cli.refusals import REFUSALS
+from loadctl.cli.tunings import (
+    as_dict,
+    diff_of,
+    is_lasting,
+    lasting,
+    line_of,
+    meaning,
+    values_of,
+)
+from loadctl.control import (
+    MOST_STAGED,
+    Adopt,
+    Answer,
+    Change,
+    Code,
+    MOST_SPAN_ns,
+    ask_all,
+    pack_adopt,
+    pack_change,
+)
+from loadctl.errors import CheckRefused, UsageError
+from loadctl.live import LiveSite, amounts, file_value, open_live, parse_values
+from loadctl.outside import span_words
+from loadctl.saving import check, note_saved, read_text, values_on_disk
+from loadctl.site.save import edited, write_over
+from loadctl.tuning import NOTHING, in_force
+from loadctl.units import s_from_ns
+
+SERIAL_BYTES = 4
+
+site_option = click.option("--site", "site_name", help="The site's name, where several run.")
+runtime_option = click.option(
+    "--runtime-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to look; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
+)
+
+
+@click.group()
+def tune() -> None:
+    """Change a running site: values of [tuning], of chargers and circuits.
+
+    A change is checked as a whole by the rules of the site file and counts from one scan on. It is
+    lost when the site stops, unless it is saved. Exit code 1: refused; 2: no such key; 5: not
+    running.
+    """
+
+
+def find(site_name: str | None, runtime_dir: Path | None) -> LiveSite:
+    return open_live(runtime.find_site(runtime.search_dirs(runtime_dir), site_name))
+
+
+@tune.command("list")
+@click.argument("prefix", default="")
+@site_option
+@runtime_option
+@json_option
+def list_keys(prefix: str, site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None:
+    """Every key that begins with PREFIX, such as charger.bay1: value, bounds, meaning."""
+    live = find(site_name, runtime_dir)
+    now_ns = time.monotonic_ns()
+    names = [name for name in live.names.values() if name.text.startswith(prefix)]
+    if not names:
+        live.find(prefix)
+    if as_json:
+        click.echo(json.dumps({name.text: as_dict(live, name, now_ns) for name in names}))
+        return
+    for name in names:
+        click.echo(line_of(live, name, now_ns))
+        click.echo(f"    {meaning(name)}")
+
+
+@tune.command()
+@click.argument("key")
+@site_option
+@runtime_option
+@json_option
+def get(key: str, site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None:
+    """The value of KEY that is in force."""
+    live = find(site_name, runtime_dir)
+    name, now_ns = live.find(key), time.monotonic_ns()
+    click.echo(json.dumps(as_dict(live, name, now_ns)) if as_json else line_of(live, name, now_ns))
+
+
+@tune.command("set")
+@click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.option("--for", "span_ns", type=DURATION_ns, help="How long, such as 10m; then it ends.")
+@site_option
+@runtime_option
+@json_option
+def set_keys(
+    pairs: tuple[str, ...],
+    span_ns: int | None,
+    site_name: str | None,
+    runtime_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Change one or several keys; all of them count from the same scan on, or none.
+
+    A limit of a circuit is one number, or three: circuit.main.limit_A=50,50,63. With --for the
+    values fall back by themselves to what was in force beneath them.
+    """
+    live = find(site_name, runtime_dir)
+    if span_ns is not None and span_ns > MOST_SPAN_ns:
+        most = span_words(s_from_ns(MOST_SPAN_ns))
+        raise UsageError(f"--for: {span_words(s_from_ns(span_ns))} is above {most}")
+    changes: dict[int, int | None] = {}
+    for pair in pairs:
+        text, has_value, value = pair.partition("=")
+        if not has_value:
+            raise UsageError(f"{pair!r} is not KEY=VALUE")
+        name = live.find(text.strip())
+        changes.update(zip(name.slots, parse_values(name, value), strict=True))
+    change(live, changes, span_ns, as_json)
+
+
+@tune.command()
+@click.argument("keys", nargs=-1, metavar="[KEY...]")
+@site_option
+@runtime_option
+@json_option
+def revert(
+    keys: tuple[str, ...], site_name: str | None, runtime_dir: Path | None, as_json: bool
+) -> None:
+    """Let KEYs, or all that was changed, be as the site file says again."""
+    live = find(site_name, runtime_dir)
+    slots = [slot for key in keys for slot in live.find(key).slots] if keys else [*live.layers]
+    if not slots:
+        click.echo(json.dumps({"accepted": True, "keys": {}}) if as_json else "nothing is changed")
+        return
+    change(live, dict.fromkeys(sorted(slots)), None, as_json)
+
+
+@tune.command()
+@site_option
+@runtime_option
+@json_option
+def diff(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None:
+    """What differs from the site file, and what of it would be lost when the site stops."""
+    live = find(site_name, runtime_dir)
+    now_ns = time.monotonic_ns()
+    names = [name for name in live.names.values() if any(s in live.layers for s in name.slots)]
+    on_disk = values_on_disk(live)
+    found = {name.text: diff_of(live, name, on_disk, now_ns) for name in names}
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for name in names:
+        key, row = name.key, found[name.text]
+        site, now = values_of(live.slots.site, name), values_of(live.counts, name)
+        fate = "saved" if row["is_saved"] else "lost when the site stops"
+        if row["for_s"] is not None:
+            fate = f"for {span_words(row['for_s'])} more"
+        click.echo(f"{name.text}  {amounts(key, site)} -> {amounts(key, now)}, {fate}")
+    if not names:
+        click.echo("nothing differs from the site file")
+
+
+@tune.command()
+@click.argument("site_file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Also into a file that was changed since the start.")
+@site_option
+@runtime_option
+@json_option
+def save(
+    site_file: Path | None,
+    force: bool,
+    site_name: str | None,
+    runtime_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Write what was changed into the site file, or into SITE_FILE; all else in it stays.
+
+    What holds for a time only is not written. The new file is checked as a whole first.
+    """
+    live = find(site_name, runtime_dir)
+    path = site_file or Path(live.source.path)
+    text = read_text(path)
+    if not live.source.is_as_known(text) and not force:
+        raise CheckRefused(
+            f"{path}: was changed since the site was started; look at it, then --force writes into"
+            " it as it is now"
+        )
+    names = [name for name in live.names.values() if is_lasting(live, name)]
+    values = {live.path(name): file_value(name.key, lasting(live, name)) for name in names}
+    new = edited(text, values, path)
+    check(live, path, new)
+    write_over(path, new)
+    if path.resolve() == Path(live.source.path).resolve():
+        warning = note_saved(live, new)
+        if warning:
+            click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        saved = {name.text: file_value(name.key, lasting(live, name)) for name in names}
+        click.echo(json.dumps({"path": str(path), "saved": saved}))
+        return
+    said = ", ".join(name.text for name in names) or "nothing differs"
+    click.echo(f"saved in {path}: {said}")
+
+
+# changes
+
+
+def change(
+    live: LiveSite, changes: dict[int, int | None], span_ns: int | None, as_json: bool
+) -> None:
+    """Judge a change as a whole, have it adopted, say what became of it."""
+    if len(changes) > MOST_STAGED:
+        raise UsageError(f"{len(changes)} values at once; at most {MOST_STAGED}")
+    now_ns = time.monotonic_ns()
+    fresh = live.fresh(changes, None if span_ns is None else now_ns + span_ns)
+    warnings = live.judge(fresh, now_ns)
+    send(live, changes, span_ns)
+    layers = {**live.layers, **fresh}
+    asked = [
+        in_force(site, layers.get(slot, NOTHING), now_ns)
+        for slot, site in enumerate(live.slots.site)
+    ]
+    after = live.slots.lifted(asked)
+    names = list({live.name_of(slot).text: live.name_of(slot) for slot in changes}.values())
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        keys = {
+            name.text: {
+                "value": file_value(name.key, values_of(after, name)),
+                "before": file_value(name.key, values_of(live.counts, name)),
+            }
+            for name in names
+        }
+        for_s = None if span_ns is None else s_from_ns(span_ns)
+        click.echo(json.dumps({"accepted": True, "for_s": for_s, "keys": keys}))
+        return
+    for name in names:
+        before, now = values_of(live.counts, name), values_of(after, name)
+        span = "" if span_ns is None else f", for {span_words(s_from_ns(span_ns))}"
+        click.echo(
+            f"accepted: {name.text} {amounts(name.key, before)} -> {amounts(name.key, now)}{span}"
+        )
+
+
+def send(live: LiveSite, changes: dict[int, int | None], span_ns: int | None) -> None:
+    serial = int.from_bytes(os.urandom(SERIAL_BYTES), "little")
+    site_hash = plain.signed_hash(live.tables)
+    places = [(live.slots.place_of(slot), value) for slot, value in changes.items()]
+    records = [
+        pack_change(Change(key.number, who, value), serial, site_hash)
+        for (key, who), value in places
+    ]
+    records.append(pack_adopt(Adopt(len(changes), span_ns), serial, site_hash))
+    answers = ask_all(live.site_dir.control, records, serial)
+    refused = [answer for answer in answers if answer.code is not Code.ACCEPTED]
+    if refused:
+        raise CheckRefused(refusal_text(live, refused[0]))
+
+
+def refusal_text(live: LiveSite, answer: Answer) -> str:
+    if answer.code is Code.BREAKS_RULE:
+        slot = live.slots.slot_of(answer.least, answer.most)
+        where = "a rule of the site" if slot is None else live.name_of(slot).text
+        return f"{where}: refused beside what was changed by others meanwhile; look and try again"
+    if answer.code is Code.OUT_OF_BOUNDS:
+        return f"refused by the running scan: not within {answer.least} to {answer.most}"
+    return REFUSALS[answer.code]

@@ -1,9 +1,10 @@
 """Builds the Cython modules. Metadata and tool settings are in pyproject.toml.
 
 `LOADCTL_BUILD` chooses the build: `release` (default), `debug` (bounds checks, UBSan), `quick` (not
-optimised: to see that a package is whole) or `trace` (line tracing, for coverage). It changes how
-the code is compiled, never what it does. What was generated for one build is not made again for
-another: each belongs in a tree of its own, as `scripts/test-debug` makes one.
+optimised: to see that a package is whole), `trace` (line tracing, for coverage) or `none` (what was
+built in place stays). It changes how the code is compiled, never what it does. What was generated
+for one build is not made again for another: each belongs in a tree of its own, as
+`scripts/test-debug` makes one.
 `LOADCTL_BENCH` builds the module by which benchmarks and tests call the kernel past its border.
 """
 
@@ -46,11 +47,13 @@ elif BUILD == "trace":
     compile_args = ["-O0", "-g"]
     link_args = []
     macros = [("CYTHON_TRACE_NOGIL", "1")]
+elif BUILD == "none":
+    directives, compile_args, link_args, macros = {}, [], [], []
 else:
-    raise SystemExit(f"LOADCTL_BUILD: {BUILD!r} is none of release, debug, quick, trace")
+    raise SystemExit(f"LOADCTL_BUILD: {BUILD!r} is none of release, debug, quick, trace, none")
 
-sources = sorted(Path("loadctl").rglob("*.pyx"))
-if "LOADCTL_BENCH" in os.environ:
+sources = [] if BUILD == "none" else sorted(Path("loadctl").rglob("*.pyx"))
+if "LOADCTL_BENCH" in os.environ and BUILD != "none":
     sources += sorted(Path("bench").glob("*.pyx"))
 
 extensions = [

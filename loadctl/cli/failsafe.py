@@ -82,8 +82,8 @@ def last_tables(site_dir: runtime.SiteDir) -> Tables | None:
     """What ran last, by this version; its files outlive the processes."""
     try:
         return plain.load(site_dir.tables.read_text())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # none, torn, or of another version
 
 
 def is_fresh(site_dir: runtime.SiteDir) -> bool:

@@ -29,9 +29,9 @@ from tests.support.pages import (
     run,
 )
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
-START_WITHIN_s = 60
+START_WITHIN_s = 150  # seconds on a quiet machine
 
 
 def test_pages_every_block_says_what_it_is() -> None:

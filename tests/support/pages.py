@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 WITHIN_s = 60
 FENCE = re.compile(r"^```(.*)$")
-KNOWN_INFO = ("sh", "text", "toml", "json", "ini", "promql", "python")
+KNOWN_INFO = ("sh", "text", "toml", "json", "ini", "yaml", "promql", "python")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from loadctl.law.session cimport (
 )
 from loadctl.law.tables cimport NONE, STATE_A, charger_row_t, law_t
 
+cdef enum:
+    CRUMB_mA = 1000     # the coarsest step: what rounding may move from one charger to another
+
 
 cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
     """Decide every decrease: what the low caps demand, and what others wait for."""
@@ -181,13 +184,16 @@ cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
     """Bring those above their share down to it where others could not rise beside them.
 
     Between the two shares a setpoint is left alone; but what a session was given when there was
-    more must not keep out one that asks now.
+    more must not keep out one that asks now. While a cut is still waited out shares move with every
+    peak that ends, and crumbs go to and fro with them: those are taken for one that starts only.
     """
     cdef charger_t *charger
+    cdef bint is_settled = not has_cut(law, now_ns)
     cdef int32_t i, limit_i
     cdef int64_t gap_mA
     clear(law, law.used_mA)
     clear(law, law.late_mA)
+    clear(law, law.base_mA)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
         if not law.is_in[i]:
@@ -197,22 +203,37 @@ cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
         if gap_mA > 0 and (charger.action_mA == 0 or is_due(law, charger, gap_mA, now_ns)):
             add_to(law, law.used_mA, i, gap_mA)
             add_to(law, law.late_mA, i, gap_mA)
+            if charger.action_mA == 0:
+                add_to(law, law.base_mA, i, gap_mA)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
-        if law.is_in[i] and charger.action_mA > charger.share_high_mA:
-            limit_i = crowded(law, i)
+        gap_mA = charger.action_mA - charger.share_high_mA
+        if law.is_in[i] and gap_mA > 0:
+            limit_i = crowded(
+                law, i, law.late_mA if is_settled or gap_mA >= CRUMB_mA else law.base_mA
+            )
             if limit_i != NONE:
                 charger.action_mA = charger.share_high_mA
                 explain_limit(charger, MAKES_ROOM, limit_i)
 
 
-cdef int32_t crowded(law_t *law, int32_t i) noexcept nogil:
-    """A limit of charger i in which a raise waits that does not fit beside setpoints."""
+cdef bint has_cut(law_t *law, int64_t now_ns) noexcept nogil:
+    """True while raises wait on some phase of the site because something was cut there."""
+    cdef int32_t c, p
+    for c in range(law.n_circuits):
+        for p in range(N_PHASES):
+            if now_ns < law.circuits[c].raise_after_ns[p]:
+                return True
+    return False
+
+
+cdef int32_t crowded(law_t *law, int32_t i, const int64_t *raises_mA) noexcept nogil:
+    """A limit of charger i where one of these raises waits and does not fit beside setpoints."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef int32_t k, limit_i
     for k in range(row.n_members):
         limit_i = law.members[row.first_member + k].limit_i
-        if law.late_mA[limit_i] > 0 and law.used_mA[limit_i] > law.cap_high_mA[limit_i]:
+        if raises_mA[limit_i] > 0 and law.used_mA[limit_i] > law.cap_high_mA[limit_i]:
             return limit_i
     return NONE
 

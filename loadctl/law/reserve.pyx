@@ -279,7 +279,8 @@ cdef bint draws_between(
     """Extremes, by grid phase, of the samples from the last one at or before `from_ns` to the
     newest.
 
-    True when they cover the whole span: one at or before its begin, one at or after its end.
+    True when they cover the whole span: one at or before its begin, one at or after its end, and no
+    starve between them, for in that time its own fallback may have acted.
     """
     cdef charger_t *charger = &law.chargers[i]
     cdef int32_t *sample_mA
@@ -294,5 +295,8 @@ cdef bint draws_between(
             low_mA[p] = min(low_mA[p], sample_mA[p])
             high_mA[p] = max(high_mA[p], sample_mA[p])
         if charger.sample_at_ns[slot] <= from_ns:
-            return charger.sample_at_ns[charger.sample_i] >= to_ns
+            return (
+                charger.sample_at_ns[charger.sample_i] >= to_ns
+                and charger.sample_at_ns[slot] >= charger.starve_until_ns
+            )
     return False

@@ -166,7 +166,7 @@ ctypedef struct law_t:
     int64_t *cap_high_mA        # ... by the held background
     int64_t *used_mA            # minima held, reserves held, room left: by rule
     int64_t *held_mA            # admit: minima that places are kept for
-    int64_t *base_mA            # admit: minima of higher tiers
+    int64_t *base_mA            # admit: minima of higher tiers; order: raises of those that start
     int64_t *minima_mA          # minima of those in `is_in`
     int64_t *late_mA            # takes sent that may still be followed
     int64_t *drawn_mA           # what is drawn within setpoints

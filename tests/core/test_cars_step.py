@@ -68,6 +68,12 @@ def test_peak_that_ends_elsewhere_takes_no_raise_back(seed: int) -> None:
     assert any(after_mA < before_mA for _, _, before_mA, after_mA in loop.plant.writes)
 
 
+@pytest.mark.parametrize("seed", [1023, 1468])
+def test_crumbs_of_coarse_and_fine_steps_turn_no_setpoint_twice(seed: int) -> None:
+    """Beside steps of 1 A a share of 0.1 A more or less on one phase moves crumbs on another."""
+    assert len({row.step_mA for row in check_step(seed).tables.chargers}) == 2
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_many_single_steps_of_the_building() -> None:

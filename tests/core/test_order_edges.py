@@ -193,6 +193,33 @@ def test_more_than_a_share_is_left_unless_somebody_waits_for_it(
         assert (row.reason, row.has_binding, row.binding_kind) == (Reason.MAKES_ROOM, 1, 0)
 
 
+@pytest.mark.parametrize("p", range(3))
+@pytest.mark.parametrize(
+    ("a_mA", "b_mA", "limit_mA", "after_ns", "left_mA"),
+    [
+        # While a cut is waited out crumbs stay where they are; more than crumbs is given over.
+        (12_900, 11_100, 24_000, 1, 12_900),
+        (13_000, 11_000, 24_000, 1, 12_000),
+        (12_900, 11_100, 24_000, 0, 12_000),
+        # One that starts gets them all the same.
+        (6500, 0, 12_400, 1, 6200),
+    ],
+)
+def test_crumbs_do_not_move_while_a_cut_is_waited_out(
+    a_mA: int, b_mA: int, limit_mA: int, after_ns: int, left_mA: int, p: int
+) -> None:
+    """The cut is on one phase of another circuit of the site."""
+    circuits = [circuit("main", 100_000), circuit("wing", 50_000, 0), circuit("a", limit_mA, 0)]
+    held = Still(site(circuits, [charger("a", 2), charger("b", 2)]))
+    held.set(0, a_mA)
+    held.set(1, b_mA)
+    for row in held.chargers:
+        row.raise_after_ns = NOW_ns + 1
+    held.circuits[1].raise_after_ns[p] = NOW_ns + after_ns
+    held.step()
+    assert held.chargers[0].action_mA == left_mA
+
+
 def test_one_below_its_share_keeps_its_setpoint_where_others_must_come_down() -> None:
     held = pair(16_000, 6000, 20_000)
     assert [(row.action, row.grant_mA) for row in held.chargers] == [(TAKE, 10_000), (NONE, 6000)]

@@ -16,6 +16,7 @@ from loadctl.tables import ChargerRow, Phases
 from tests.support.core_sites import NS_PER_S
 
 Span = tuple[int, int]
+UNSEEN_ns = 3 * NS_PER_S  # a status is read every two seconds
 NEVER_ns = 10**18
 EVER_mA = 63000
 N_REMEMBERED = 64
@@ -72,6 +73,8 @@ class Car:
     amount_mA: int = 0
     charged_mAns: int = 0
     counted_at_ns: int = 0
+    seen_at_ns: int = 0
+    left_at_ns: int = -NEVER_ns
 
     def __post_init__(self) -> None:
         self.obeyed_mA = self.setpoint_mA
@@ -87,8 +90,10 @@ class Car:
 
     @property
     def phases(self) -> tuple[int, ...]:
-        """Grid phases that the car can draw on: all of the charger's while none is there."""
-        return self.row.phases[: self.uses] if self.is_plugged else self.row.phases
+        """Grid phases that the car can draw on: all of the charger's while none is there. Nobody
+        plugs another one in within the time that the first one's leaving takes to be read."""
+        is_as_before = self.seen_at_ns - self.left_at_ns < UNSEEN_ns
+        return self.row.phases[: self.uses] if self.is_plugged or is_as_before else self.row.phases
 
     # what others do to it
 
@@ -141,6 +146,7 @@ class Car:
         while True:
             when_ns, what, value = self._next()
             if when_ns > at_ns:
+                self.seen_at_ns = at_ns
                 return
             self._do(when_ns, what, value)
 
@@ -200,7 +206,10 @@ class Car:
         self._fall_asleep(at_ns)
 
     def _unplug(self, _: int, at_ns: int) -> None:
+        # What is still on its way waits for the box alone, no longer for this car.
+        self.due = [(min(when_ns, at_ns + self.row.hold_ns), mA) for when_ns, mA in self.due]
         self.is_plugged = self.is_awake = False
+        self.left_at_ns = at_ns
         if self.visits:
             self.visits[-1] = (self.visits[-1][0], at_ns)
         self.wakes_at_ns = NEVER_ns

@@ -15,6 +15,7 @@ from tests.support.core_sites import RUN
 from tests.support.reference import chain
 
 SOURCE_METER, SOURCE_STALE = 1, 2  # as in loadctl/law/estimate.pxd
+EXCHANGES_ns = 200_000_000  # between the reads of one scan; as in loadctl/law/draws.pxd
 
 Rows = list[dict[str, Any]]
 
@@ -131,7 +132,7 @@ def check_excess(book: Book, rows: Rows) -> None:
                 over_mA = book.meters[circuit.meter].load_mA[p]
             over_mA -= book.in_force[c].limit_mA[p]
             below = users(book, c, p)
-            late_mA = sum(max(0, rows[i]["reserve_mA"] - rows[i]["setpoint_mA"]) for i in below)
+            late_mA = sum(late_of_mA(book, rows, i, p) for i in below)
             told = [i for i in below if can_be_told(book, i) and rows[i]["has_status"]]
             before_mA = sum(drawn_mA(book, i, p) for i in told)
             after_mA = sum(min(rows[i]["grant_mA"], book.chargers[i].told_mA) for i in told)
@@ -145,6 +146,22 @@ def drawn_mA(book: Book, i: int, p: int) -> int:
     if not mine.samples or book.now_ns - mine.samples[-1][0] > book.tuning.meter_stale_ns:
         return mine.told_mA
     return min(mine.told_mA, mine.samples[-1][1][p])
+
+
+def late_of_mA(book: Book, rows: Rows, i: int, p: int) -> int:
+    """What the meters' values may still show of a take: all that is reserved above the setpoint,
+    and what was drawn at the time that they may stem from."""
+    mine = book.chargers[i]
+    lag_ns = max((book.tables.meters[m].lag_ns for m in meters_above(book, i)), default=0)
+    from_ns = book.now_ns - lag_ns - EXCHANGES_ns
+    before = [at_ns for at_ns, _ in mine.samples if at_ns <= from_ns]
+    drawn_mA = [draw_mA[p] for at_ns, draw_mA in mine.samples if not before or at_ns >= before[-1]]
+    return max(0, max([rows[i]["reserve_mA"], *drawn_mA]) - rows[i]["setpoint_mA"])
+
+
+def meters_above(book: Book, i: int) -> list[int]:
+    circuits = [book.tables.circuits[c] for c in chain(book.tables, i)]
+    return [circuit.meter for circuit in circuits if circuit.meter >= 0]
 
 
 def check_refusals(book: Book, rows: Rows) -> None:

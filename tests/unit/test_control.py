@@ -582,6 +582,21 @@ def test_server_takes_in_what_the_time_allows_and_one_record_always(
     assert len(asked.records) == before + 1
 
 
+def test_server_begins_with_another_peer_each_scan(slow: Server, peers: ExitStack) -> None:
+    """Where time is short the first would keep all others out."""
+    slow._clock_ns = Clock(SERVE_ns)
+    flooding = []
+    for _ in range(4):
+        flooding.append(connect(slow, peers))
+        slow.drain(Asked())
+    asked = Asked()
+    for _ in range(4):
+        for i, peer in enumerate(flooding):
+            flood(peer, 2, i)
+        slow.drain(asked)
+    assert len(set(asked.records)) > 2
+
+
 @pytest.mark.parametrize(
     ("spare_ns", "refuse_ns"),
     [

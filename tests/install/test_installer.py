@@ -17,6 +17,8 @@ import pytest
 
 from tests.support.wheelhouse import ROOT
 
+pytestmark = pytest.mark.timeout(600)  # the first one builds; on a busy machine for minutes
+
 PACKAGING = ROOT / "packaging"
 EXAMPLE = ROOT / "docs/examples/two-floors.toml"
 

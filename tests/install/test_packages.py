@@ -4,7 +4,11 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 from tests.support.wheelhouse import ROOT
+
+pytestmark = pytest.mark.timeout(600)
 
 SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".toml"}
 

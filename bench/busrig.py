@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hw.bus import Bus
 from hw.devices import parse_map
@@ -139,7 +140,9 @@ class Rig:
         clock: ScanClock,
         directory: Path,
         turnaround_ns: int | None = None,
+        front: Callable[[Core], Any] | None = None,
     ) -> None:
+        """`front` puts something in front of the core that ends records, as a tape."""
         maps = {name: parse_map(raw, name) for name, raw in tables.maps.items()}
         self.tables = tables
         self.clock = clock
@@ -148,7 +151,7 @@ class Rig:
             TimedWire(wire, Line(row.baud, row.frame), turnaround_ns)
             for wire, row in zip(wires, tables.buses, strict=True)
         ]
-        self.core = Core(tables)
+        self.core = Core(tables) if front is None else front(Core(tables))
         self.image = Writer(
             directory / "image",
             len(tables.buses),
@@ -166,7 +169,8 @@ class Rig:
         )
         self.pacer = Pacer(tables.site.period_ns, clock.now_ns())
         modes = Modes(tables.site.missed_limit, tables.tuning.healthy_scans)
-        self.scan = Scan(self.field, self.core, self.image, clock, self.pacer, modes)
+        tape = None if front is None else self.core
+        self.scan = Scan(self.field, self.core, self.image, clock, self.pacer, modes, tape=tape)
 
     def run_for(self, span_ns: int) -> None:
         until_ns = self.clock.now_ns() + span_ns

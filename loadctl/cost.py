@@ -23,6 +23,8 @@ from hw.wire import Code, Exchange, Line, Patience, Reply, crc16
 from loadctl._core import Core
 from loadctl.errors import LoadctlError
 from loadctl.field import Field, ThreadRunner
+from loadctl.flight.ring import RingWriter
+from loadctl.flight.tape import Tape, most_words, ring_words
 from loadctl.gate import Gate
 from loadctl.image import Writer
 from loadctl.plan import Plan
@@ -171,7 +173,8 @@ def _time_scans(
     runner: ThreadRunner,
     directory: Path,
 ) -> float:
-    core = Core(tables)
+    ring = RingWriter(directory / "flight", ring_words(tables), 0, 0, plan.period_ns)
+    core = Tape(Core(tables), ring, most_words(tables))
     counts = (len(tables.buses), len(tables.circuits), len(tables.meters), len(tables.chargers))
     image = Writer(directory / "image", *counts, core.plant_bytes, 0, plan.period_ns)
     core.attach(image.plant)
@@ -189,7 +192,7 @@ def _time_scans(
     return spent_ns / n_scans
 
 
-def _pass(field: Field, core: Core, image: Writer) -> None:
+def _pass(field: Field, core: Tape, image: Writer) -> None:
     """What `Scan.step` does, without its waiting."""
     now_ns = time.monotonic_ns()
     field.begin(now_ns)
@@ -200,4 +203,5 @@ def _pass(field: Field, core: Core, image: Writer) -> None:
     core.confirm(now_ns)
     field.give(True, now_ns + field.plan.give_end_ns)
     field.keep(now_ns)
+    core.cut(now_ns)
     image.publish(now_ns)

@@ -23,6 +23,7 @@ cdef struct header_t:
     int64_t plant_at        # bytes from the start of a slot
     int64_t plant_bytes
     int64_t ring_at
+    int64_t born_at_ns      # CLOCK_MONOTONIC when the file was made: tells it from an earlier one
     int32_t n_buses
     int32_t n_circuits
     int32_t n_meters
@@ -33,6 +34,7 @@ cdef struct header_t:
 cdef struct span_t:
     int64_t last_ns
     int64_t worst_ns
+    int64_t total_ns            # of all that were counted
     int32_t bins[192]
 
 cdef struct scan_stats_t:

@@ -8,6 +8,7 @@ and never writes. Neither ever waits for the other.
 import hashlib
 import mmap
 import os
+import time
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
@@ -181,6 +182,7 @@ cdef class Writer:
         self.header.n_meters, self.header.n_chargers = n_meters, n_chargers
         self.stats.period_ns = period_ns
         self.header.pid = os.getpid()
+        self.header.born_at_ns = time.monotonic_ns()
         os.replace(self.path + ".new", self.path)
 
     def _map_file(self, int64_t n_bytes):
@@ -202,6 +204,7 @@ cdef class Writer:
             raise IndexError(f"span {what} is none of 0 to {N_SPANS - 1}")
         cdef span_t* span = &self.stats.spans[what]
         span.last_ns = span_ns
+        span.total_ns += span_ns
         if span_ns > span.worst_ns:
             span.worst_ns = span_ns
         span.bins[bin_of(span_ns)] += 1
@@ -336,6 +339,16 @@ cdef class Reader:
 
     def snapshot(self):
         """The newest whole scan as dicts; refuses after READ_TRIES scans passed beneath it."""
+        self._take()
+        return self._as_dict()
+
+    def plant(self):
+        """The bytes of the plant block in the newest whole scan; refuses as `snapshot` does."""
+        self._take()
+        at = self.header.plant_at
+        return bytes(self.private[at:at + self.header.plant_bytes])
+
+    cdef int _take(self) except -1:
         cdef int tries = READ_TRIES
         cdef bint is_whole
         if load_acquire(&self.header.counter) == 0:
@@ -344,7 +357,7 @@ cdef class Reader:
             is_whole = self._copy(tries)
         if not is_whole:
             raise LoadctlError(f"{self.path}: no whole scan in {READ_TRIES} tries")
-        return self._as_dict()
+        return 0
 
     cdef bint _copy(self, int tries) noexcept nogil:
         cdef uint32_t counter
@@ -376,6 +389,7 @@ cdef class Reader:
         first = max(0, ring.n_total - N_EVENTS)
         return {
             "site_hash": f"{h.site_hash & (2**64 - 1):016x}",
+            "born_at_ns": h.born_at_ns,
             "scan": scan,
             "buses": [buses[i] for i in range(h.n_buses)],
             "devices": [devices[i] for i in range(h.n_meters + h.n_chargers)],

@@ -19,6 +19,7 @@ cdef enum:
 cdef struct link_header_t:
     int64_t magic
     int64_t layout_hash
+    int64_t born_at_ns          # when the file was made: tells it from an earlier one
     int64_t since_ns            # guard: when its state began
     int64_t next_restart_at_ns  # guard: 0 where none is planned
     int64_t last_takeover_ns    # guard: from the finding to the last failsafe written or given up

@@ -10,6 +10,7 @@ own chargers; whoever holds the buses writes `told`.
 import hashlib
 import mmap
 import os
+import time
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memcpy
@@ -28,7 +29,7 @@ cdef extern from *:
     static inline void link_store(uint32_t *at, uint32_t value) {
         atomic_store_explicit((_Atomic uint32_t *)at, value, memory_order_release);
     }
-    static inline void link_fence(void) { atomic_thread_fence(memory_order_release); }
+    static inline void link_fence(void) { atomic_thread_fence(memory_order_acq_rel); }
     """
     uint32_t link_load(uint32_t* at) noexcept nogil
     void link_store(uint32_t* at, uint32_t value) noexcept nogil
@@ -122,7 +123,7 @@ cdef class Link:
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             os.posix_fallocate(fd, 0, bytes_of(n_chargers, n_circuits, n_tuned))
-            for value in (MAGIC, LAYOUT_HASH):
+            for value in (MAGIC, LAYOUT_HASH, time.monotonic_ns()):
                 os.write(fd, (<int64_t>value).to_bytes(8, "little", signed=True))
             at = <char*>&header.n_chargers - <char*>&header
             for count in (n_chargers, n_circuits):
@@ -362,6 +363,7 @@ cdef class Link:
         cdef link_event_t* event = &self.ring.events[self.ring.n_total % N_LINK_EVENTS]
         event.at_ns, event.kind, event.who = at_ns, kind, who
         event.first, event.second = first, second
+        link_fence()
         self.ring.n_total += 1
 
     # everybody else
@@ -372,12 +374,17 @@ cdef class Link:
         Single fields are whole, their set may not be.
         """
         header = self.header[0]
-        first = max(0, self.ring.n_total - N_LINK_EVENTS)
-        last = self.ring.n_total
+        cdef int64_t last = self.ring.n_total
+        cdef int64_t first = max(0, last - N_LINK_EVENTS)
+        events = [self.ring.events[i % N_LINK_EVENTS] for i in range(first, last)]
+        link_fence()
+        # What was written over meanwhile, or is just being written over, is not there any more.
+        cdef int64_t overtaken = self.ring.n_total - N_LINK_EVENTS + 1 - first
         return {
             **header,
             "told_mA": [self.told_mA(i) for i in range(self.header.n_chargers)],
-            "events": [self.ring.events[i % N_LINK_EVENTS] for i in range(first, last)],
+            "n_events": last,
+            "events": events[max(0, overtaken):],
         }
 
 

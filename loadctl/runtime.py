@@ -2,7 +2,8 @@
 
 Owns the runtime directory: one subdirectory per site with `lock` (held as long as the site runs),
 `tables.json` (the compiled site), `source.json` (the site file that it came from), `image` (the
-process image), `link` (of guard and scan) and `control` (the socket of the scan).
+process image), `link` (of guard and scan), `flight` (what the core was told) and `control` (the
+socket of the scan).
 Runs in commands and at start, never in the scan loop.
 """
 
@@ -20,7 +21,7 @@ from loadctl.errors import NotRunning, UsageError
 
 SYSTEM_DIR = Path("/run/loadctl")
 LOCK, TABLES, IMAGE, LINK = "lock", "tables.json", "image", "link"
-CONTROL, SOURCE = "control", "source.json"
+CONTROL, SOURCE, FLIGHT = "control", "source.json", "flight"
 SLUG_CHARS_MAX = 40
 SITE_SUFFIX = ".toml"
 
@@ -82,6 +83,10 @@ class SiteDir:
         return self.path / SOURCE
 
     @property
+    def flight(self) -> Path:
+        return self.path / FLIGHT
+
+    @property
     def lock_dir(self) -> Path:
         """Where network ports are locked: in one place for all sites."""
         return self.path.parent
@@ -107,7 +112,7 @@ def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
     What an earlier run left behind is removed: a status must not take it for this one.
     """
     site_dir, fd = hold(runtime_dir, site_name)
-    for name in (TABLES, IMAGE, LINK, CONTROL, SOURCE):
+    for name in (TABLES, IMAGE, LINK, CONTROL, SOURCE, FLIGHT):
         (site_dir.path / name).unlink(missing_ok=True)
     return site_dir, fd
 
@@ -145,7 +150,7 @@ def is_in_memory(path: Path) -> bool:
 
 
 def running_sites(dirs: list[Path]) -> list[SiteDir]:
-    return [site_dir for site_dir in _site_dirs(dirs) if site_dir.is_locked()]
+    return [site_dir for site_dir in known_sites(dirs) if site_dir.is_locked()]
 
 
 def find_site(dirs: list[Path], site_name: str | None) -> SiteDir:
@@ -159,7 +164,7 @@ def find_site(dirs: list[Path], site_name: str | None) -> SiteDir:
             raise UsageError(f"--site {site_name}: no site file, or one without a name")
         site_name = named
     where = " and ".join(str(path) for path in dirs)
-    known = _site_dirs(dirs)
+    known = known_sites(dirs)
     if site_name is not None:
         wanted = [d for d in known if d.path.name in (slug(site_name), site_name)]
         if not wanted:
@@ -178,6 +183,7 @@ def find_site(dirs: list[Path], site_name: str | None) -> SiteDir:
     raise NotRunning(f"no site runs under {where}")
 
 
-def _site_dirs(dirs: list[Path]) -> list[SiteDir]:
+def known_sites(dirs: list[Path]) -> list[SiteDir]:
+    """Those that run, and those that ran once and left their directory."""
     found = [path for top in dirs if top.is_dir() for path in sorted(top.iterdir())]
     return [SiteDir(path) for path in found if (path / LOCK).exists()]

@@ -42,6 +42,12 @@ class Inbox(Protocol):
         ...
 
 
+class Cutter(Protocol):
+    """What ends a record of the core's calls; `loadctl/flight/tape.pyx` has the real one."""
+
+    def cut(self, ended_at_ns: int) -> None: ...
+
+
 class Scan:
     """One site. `run` paces `step`."""
 
@@ -55,6 +61,7 @@ class Scan:
         modes: Modes,
         guarded: GuardSide | None = None,
         commands: Inbox | None = None,
+        tape: Cutter | None = None,
     ) -> None:
         self.field = field
         self.core = core
@@ -64,6 +71,7 @@ class Scan:
         self.modes = modes
         self.guarded: GuardSide = guarded or NoGuard()
         self.commands = commands
+        self.tape = tape
         self.gone_words = ""  # why the guard is not there any more
         self.plan = field.plan
         self.worst = Worst(self.plan.period_ns)
@@ -127,7 +135,7 @@ class Scan:
         self.image.event(Event.STOPPED, -1, len(unacknowledged), 0, now_ns)
         self.image.why(self._end_reason, 0, 0)
         self.image.scan(now_ns, self.scans, self.missed, self.skipped, STOP)
-        self.image.publish(now_ns)
+        self._publish(now_ns)
         return unacknowledged
 
     @property
@@ -164,11 +172,17 @@ class Scan:
         self.field.keep(ended_at_ns)
         self.image.scan(now_ns, self.scans, self.missed, self.skipped, self.modes.mode)
         self.image.why(*self.modes.why)
-        self.image.publish(ended_at_ns)
+        self._publish(ended_at_ns)
         if not is_overrun:
             self.guarded.beat()
             if self.commands is not None:
                 self.commands.drain(ended_at_ns, self.pacer.grid_at_ns - ended_at_ns)
+
+    def _publish(self, at_ns: int) -> None:
+        """The record first: whoever sees this plant block finds the calls that led to it."""
+        if self.tape is not None:
+            self.tape.cut(at_ns)
+        self.image.publish(at_ns)
 
     def _count(self, n_missed: int, n_skipped: int, at_ns: int) -> None:
         self.missed += n_missed

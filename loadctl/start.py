@@ -27,6 +27,8 @@ from loadctl.control import Server
 from loadctl.errors import EXIT_GOOD, EXIT_NO, LoadctlError, UsageError
 from loadctl.events import Event
 from loadctl.field import Field, ThreadRunner
+from loadctl.flight.ring import RingWriter
+from loadctl.flight.tape import Tape, most_words, ring_words
 from loadctl.gate import Gate
 from loadctl.guarded import Guarded
 from loadctl.guardside import GuardSide, NoGuard
@@ -217,7 +219,14 @@ def build(
     """Everything that is ever allocated is allocated here."""
     maps = {name: parse_map(raw, name) for name, raw in tables.maps.items()}
     plan = make_plan(tables, maps)
-    core = Core(tables)
+    ring = RingWriter(
+        site_dir.flight,
+        ring_words(tables),
+        plain.signed_hash(tables),
+        _clock.monotonic_ns(),
+        tables.site.period_ns,
+    )
+    core = Tape(Core(tables), ring, most_words(tables))
     image = image_type(
         site_dir.image,
         len(tables.buses),
@@ -240,4 +249,4 @@ def build(
     pacer = Pacer(tables.site.period_ns, started_at_ns + FIRST_WAKE_ns)
     modes = Modes(tables.site.missed_limit, tables.tuning.healthy_scans)
     commands = Commands(Server(site_dir.control), tables, field.external, field.tuned)
-    return Scan(field, core, image, KernelClock(), pacer, modes, guarded, commands)
+    return Scan(field, core, image, KernelClock(), pacer, modes, guarded, commands, core)

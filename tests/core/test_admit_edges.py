@@ -9,60 +9,25 @@ from loadctl.law.reason import Reason
 from loadctl.law.session import Pause
 
 from loadctl.tables import ChargerRow
+from tests.support.claims import (
+    IN_TURN,
+    KEEPS,
+    NEVER,
+    OVER,
+    MIN_mA,
+    State,
+    admitted,
+    ago,
+    charges,
+    done,
+    stepped,
+    told,
+    waits,
+)
 from tests.support.core_sites import FAILSAFE, NS_PER_S, charger, circuit, meter, site
 from tests.support.still import NOW_ns, Still
 
-MIN_mA = 6000
-ROTATE_ns = 1800 * NS_PER_S
-ON_ns = 300 * NS_PER_S
 OFF_ns = 300 * NS_PER_S
-CHARGING, DONE = 3, 4
-State = dict[str, Any]
-
-
-def ago(seconds: float, ns: int = 0) -> int:
-    return NOW_ns - int(seconds * NS_PER_S) + ns
-
-
-def waits(seconds: float, ns: int = 0, **changes: Any) -> State:
-    return {"setpoint_mA": 0, "is_waiting": True, "waits_since_ns": ago(seconds, ns), **changes}
-
-
-def charges(admitted_s: float, on_s: float, ns: int = 0, **changes: Any) -> State:
-    return {
-        "setpoint_mA": MIN_mA,
-        "session": CHARGING,
-        "admitted_since_ns": ago(admitted_s, ns),
-        "on_since_ns": ago(on_s, ns),
-        "is_admitted": True,
-        **changes,
-    }
-
-
-def done(**changes: Any) -> State:
-    return {"setpoint_mA": 0, "session": DONE, "offered_at_ns": NOW_ns, **changes}
-
-
-NEVER = {"never_pause": True}
-OVER = charges(3600, 3600)
-IN_TURN = charges(400, 400)
-KEEPS = charges(100, 100)
-
-
-def stepped(
-    states: list[State], limit_mA: Any, rows: list[dict[str, Any]] | None = None, mode: int = 1
-) -> Still:
-    rows = rows or [{}] * len(states)
-    chargers = [charger(f"x{i}", **row) for i, row in enumerate(rows)]
-    held = Still(site([circuit("main", limit_mA)], chargers), mode=mode)
-    for i, state in enumerate(states):
-        row = held.set(i, state["setpoint_mA"], 0 if state.get("session") == DONE else None)
-        for name, value in state.items():
-            setattr(row, name, value)
-        row.ceiling_mA = row.setpoint_mA
-        row.raise_after_ns = NOW_ns + 1
-    held.step()
-    return held
 
 
 def order(states: list[State], rows: list[dict[str, Any]] | None = None) -> list[int]:
@@ -130,10 +95,6 @@ def test_tiers_come_before_claims_and_never_pause_before_tiers() -> None:
     assert order(states, rows) == [3, 4, 0, 2, 1]
 
 
-def admitted(held: Still) -> list[int]:
-    return [row.is_admitted for row in held.chargers]
-
-
 @pytest.mark.parametrize(
     ("state", "is_in"),
     [({"state": 1}, 0), ({"state": 5}, 0), ({"is_overdue": True}, 0), ({}, 1)],
@@ -162,13 +123,6 @@ def test_limit_that_refuses_is_the_one_passed_by_the_most(
 
 
 # Places that are told
-def told(held: Still) -> list[tuple[int, int]]:
-    return [
-        (row.place, (row.turn_at_ns - NOW_ns) // NS_PER_S if row.place else 0)
-        for row in held.chargers
-    ]
-
-
 @pytest.mark.parametrize(
     ("states", "limit_mA", "expected"),
     [

@@ -91,3 +91,26 @@ def test_circuit_that_takes_no_limits_is_lifted_by_none() -> None:
     found = core.circuit(0)
     assert (found["external_is_lifted"], found["external_kinds"]) == (0, 0)
     assert found["charger_power_limit_mA"] == 0
+
+
+@pytest.mark.parametrize(("command_W", "loss_W"), [(9200, 6900), (6900, 9200)])
+def test_lower_power_counts_of_a_command_and_the_loss_of_its_source(
+    command_W: int, loss_W: int
+) -> None:
+    """One that ends by itself holds until then, beside what counts without its source."""
+    command = {"power_W": command_W, "until_ns": HEARD_ns + 2 * LOSS_AFTER_ns}
+    core = heard(command, loss_W=loss_W, guaranteed_W=4200)
+    found = after(core, LOSS_AFTER_ns)
+    assert found["external_state"] == External.EXTERNAL_LOST
+    assert found["charger_power_limit_mA"] == 30_000
+
+
+@pytest.mark.parametrize("p", range(3))
+@pytest.mark.parametrize("c", [0, 5])
+def test_failsafe_targets_keep_to_a_limit_of_one_phase_of_any_circuit(p: int, c: int) -> None:
+    loss_mA = tuple(5000 if q == p else 100_000 for q in range(3))
+    circuits = [circuit(f"c{k}", 100_000, 0 if k else -1) for k in range(c + 1)]
+    circuits[c] = circuit("lost", 100_000, 0 if c else -1, takes_external=True, loss_mA=loss_mA)
+    core = attached(site(circuits, [charger("a", c, phases=(q,)) for q in range(3)]))
+    core.step(HEARD_ns)
+    assert core.failsafe_mA() == [6000 * (q != p) for q in range(3)]

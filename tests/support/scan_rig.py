@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from hw.sim.virtual import VirtualClock, VirtualSite
 from loadctl._core import Core
 from loadctl.events import Event
 from loadctl.field import Field
+from loadctl.flight.ring import RingWriter
+from loadctl.flight.tape import Tape, most_words, ring_words
 from loadctl.gate import Gate
 from loadctl.guardside import ExternalCommand
 from loadctl.image import Reader, Writer
@@ -21,13 +24,21 @@ from loadctl.modes import Modes
 from loadctl.pacer import Pacer
 from loadctl.plan import make_plan
 from loadctl.scan import Scan
-from loadctl.tables import Tables
+from loadctl.tables import Tables, dump, signed_hash
 from loadctl.tuning import NOTHING, Layer
 
 S_ns = 1_000_000_000
 MS_ns = 1_000_000
 SETPOINT_REGISTER = 100  # of the reference charger
 START_ns = 1_000 * S_ns
+STARTS = itertools.count()  # no two scans are born at the same time
+
+
+def taped(tables: Tables, path: Path, born_at_ns: int) -> Tape:
+    """A core behind a tape, as `loadctl/start.py` builds it."""
+    period_ns = tables.site.period_ns
+    ring = RingWriter(path, ring_words(tables), signed_hash(tables), born_at_ns, period_ns)
+    return Tape(Core(tables), ring, most_words(tables))
 
 
 class RigClock:
@@ -154,6 +165,8 @@ class VirtualRig:
         scenario: Scenario,
         directory: Path,
         guarded: FakeGuarded | None = None,
+        *,
+        records: bool = False,
     ) -> None:
         self.tables = tables
         self.guarded = guarded or FakeGuarded()
@@ -167,6 +180,9 @@ class VirtualRig:
         self.maps = {name: parse_map(raw, name) for name, raw in tables.maps.items()}
         self.plan = make_plan(tables, self.maps)
         self.core = Core(tables)
+        if records:
+            self.core = taped(tables, directory / "flight", START_ns + next(STARTS))
+            (directory / "tables.json").write_text(dump(tables))
         self.image_path = directory / "image"
         self.image = Writer(
             self.image_path,
@@ -201,6 +217,7 @@ class VirtualRig:
             self.pacer,
             self.modes,
             self.guarded,
+            tape=self.core if records else None,
         )
 
     def pass_one(self) -> None:

@@ -85,6 +85,15 @@ def test_the_scan_imports_nothing_heavy(name: str) -> None:
     assert offenders(files(f"loadctl/{name}.py"), HEAVY) == []
 
 
+FLIGHT_OF_THE_SCAN = ("tape.pyx", "ring.pyx", "ring.pxd", "words.pxd", "calls.py")
+
+
+@pytest.mark.parametrize("name", FLIGHT_OF_THE_SCAN)
+def test_the_tape_imports_nothing_heavy_and_nothing_of_files(name: str) -> None:
+    forbidden = {*HEAVY, "zlib", "struct", "loadctl.flight.files", "loadctl.flight.writer"}
+    assert offenders(files(f"loadctl/flight/{name}"), forbidden) == []
+
+
 def test_control_imports_only_plain_rows_and_errors_of_ours() -> None:
     """Commands and the scan share it: neither may pull the other in."""
     ours = {name for name in imported(ROOT / "loadctl/control.py") if name.startswith("loadctl")}
@@ -142,3 +151,37 @@ def test_the_running_scan_process_loads_nothing_heavy() -> None:
 
 def test_the_loop_that_is_measured_loads_nothing_heavy_either() -> None:
     assert HEAVY & loaded_by("loadctl.timing.loop") == set()
+
+
+# The journal
+
+JOURNAL_ONLY = {"sqlite3", "loadctl.journal", "pyarrow"}
+SQL_WORDS = ("SELECT ", "INSERT ", "DELETE ", "PRAGMA ", "CREATE TABLE")
+
+
+def test_neither_scan_nor_guard_loads_anything_of_the_journal() -> None:
+    for modules in ("loadctl.scan", "loadctl.start", "loadctl.guard.process"):
+        assert {"sqlite3", "pyarrow"} & loaded_by(modules) == set()
+    scan = [f"loadctl/{name}.py" for name in (*SCAN, "start")]
+    assert offenders(files(*scan, "loadctl/guard/*.py"), JOURNAL_ONLY) == []
+
+
+def test_journal_imports_nothing_heavy_and_knows_no_command_line() -> None:
+    assert offenders(files("loadctl/journal/*.py"), {*HEAVY, "loadctl.cli"}) == []
+
+
+def test_journal_speaks_sql_in_one_module() -> None:
+    speaking = [
+        path.name
+        for path in files("loadctl/**/*.py")
+        if any(word in path.read_text() for word in SQL_WORDS)
+    ]
+    assert speaking == ["sql.py"]
+
+
+def test_metrics_alone_import_prometheus_client_and_nothing_else_that_is_heavy() -> None:
+    ours = {ROOT / "loadctl/cli/metrics.py", *files("loadctl/metrics/*.py")}
+    others = [path for path in files("loadctl/**/*.py", "hw/**/*.py") if path not in ours]
+    assert offenders(others, {"prometheus_client", "loadctl.metrics"}) == []
+    assert offenders(files("loadctl/metrics/*.py"), HEAVY) == []
+    assert "prometheus_client" not in loaded_by("loadctl.scan, loadctl.guard, loadctl.status")

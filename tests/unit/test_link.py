@@ -136,7 +136,7 @@ def test_link_ring_keeps_the_newest_events_in_order(path: Path) -> None:
     for i in range(MAX_LINK_EVENTS + 3):
         link.event(1, -1, i, 0, i)
     events = link.snapshot()["events"]
-    assert [event["first"] for event in events] == list(range(3, MAX_LINK_EVENTS + 3))
+    assert [event["first"] for event in events] == list(range(4, MAX_LINK_EVENTS + 3))
 
 
 def test_link_for_reading_refuses_every_write(path: Path) -> None:

@@ -1,0 +1,137 @@
+"""`loadctl recorder`: copies what a running site has to tell from memory to a disk.
+
+Nothing of the site waits for it. It waits for a site that does not run yet, follows its restarts,
+and ends on SIGTERM after a last flush.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import click
+
+from loadctl import runtime
+from loadctl.errors import ConfigError, NotRunning
+from loadctl.journal import loop, place
+from loadctl.journal.sql import Bounds
+from loadctl.units import NS_PER_S, ns_from_s
+
+FIND_EVERY_ns = NS_PER_S
+DEFAULT = Bounds()
+
+
+@click.command()
+@click.option(
+    "--site",
+    "site",
+    help="The site's name, or its site file; needed only where several run.",
+)
+@click.option(
+    "--runtime-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the site runs; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help="Where to write; default $STATE_DIRECTORY, /var/lib/loadctl, or ~/.local/state/loadctl.",
+)
+@click.option(
+    "--flush-s",
+    type=click.FloatRange(0.2, 60),
+    default=2.0,
+    show_default=True,
+    help="Store about so often; a power cut loses no more than that.",
+)
+@click.option(
+    "--event-rows",
+    type=click.IntRange(1_000, 100_000_000),
+    default=DEFAULT.event_rows,
+    show_default=True,
+    help="Keep at most so many events.",
+)
+@click.option(
+    "--event-days",
+    type=click.IntRange(1, 3_650),
+    default=DEFAULT.event_days,
+    show_default=True,
+    help="Keep events so long.",
+)
+@click.option(
+    "--second-days",
+    type=click.IntRange(1, 366),
+    default=DEFAULT.second_days,
+    show_default=True,
+    help="Keep one-second history so long.",
+)
+@click.option(
+    "--minute-days",
+    type=click.IntRange(1, 3_650),
+    default=DEFAULT.minute_days,
+    show_default=True,
+    help="Keep one-minute history and sessions so long.",
+)
+def recorder(
+    site: str | None,
+    runtime_dir: Path | None,
+    state_dir: Path | None,
+    flush_s: float,
+    event_rows: int,
+    event_days: int,
+    second_days: int,
+    minute_days: int,
+) -> None:
+    """Record the events and the history of a running site.
+
+    Exit code 2 where the state directory cannot be written.
+    """
+    site_name = None if site is None else name_of(site)
+    top = place.state_dir(state_dir)
+    place.require_writable(top)
+    bounds = Bounds(event_rows, event_days, second_days, minute_days)
+    with loop.stoppable() as sleep:
+        site_dir = wait_for_site(runtime.search_dirs(runtime_dir), site_name, sleep)
+        if site_dir is None:
+            return
+        folder = place.Place(top / site_dir.path.name)
+        lock_fd = place.hold(folder.path)
+        say(f"{site_dir.path.name}: records to {folder.path}")
+        drains = loop.drains_of(site_dir, folder, bounds, ns_from_s(flush_s), say)
+        loop.run(drains, lambda: sleep(loop.LOOK_EVERY_ns), say)
+        os.close(lock_fd)
+
+
+def name_of(site: str) -> str:
+    """The name of a site; of a file the one that it gives itself. Nothing else of it is looked
+    at."""
+    if not site.endswith(".toml"):
+        return site
+    try:
+        with Path(site).open("rb") as file:
+            return str(tomllib.load(file)["site"]["name"])
+    except OSError as error:
+        raise ConfigError(f"{site}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(f"{site}: no site file with a site.name ({error})") from error
+
+
+def wait_for_site(
+    dirs: list[Path], site_name: str | None, sleep: loop.Sleep
+) -> runtime.SiteDir | None:
+    """Where the site is, once it was started; None where we are told to stop before."""
+    has_said = False
+    while True:
+        try:
+            return runtime.find_site(dirs, site_name)
+        except NotRunning as error:
+            if not has_said:
+                say(f"{error}; waits for it")
+            has_said = True
+        if sleep(FIND_EVERY_ns):
+            return None
+
+
+def say(words: str) -> None:
+    click.echo(words, err=True)

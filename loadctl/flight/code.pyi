@@ -1,0 +1,6 @@
+"""Typing of the packing of records; `code.pyx` holds the words on each call."""
+
+from typing_extensions import Buffer
+
+def pack(words: Buffer) -> bytes: ...
+def unpack(data: Buffer, n_words: int) -> bytearray: ...

@@ -1,0 +1,62 @@
+"""Opens the journal whatever state its file is in: a damaged one is moved aside and read for what
+is left, never deleted."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from loadctl.journal.sql import Store, is_damage, salvage
+
+SIDE_FILES = ("-wal", "-shm")
+
+
+class Opened(NamedTuple):
+    store: Store
+    n_saved: int | None  # rows of a damaged file; None where none was
+
+
+def open_store(
+    path: Path,
+    stamp: str,
+    say: Callable[[str], None],
+    *,
+    is_damaged: bool = False,
+    must_check: bool = True,
+) -> Opened:
+    """`stamp` goes into the name of a damaged file. One that was found damaged while it was in use
+    is not tried again."""
+    words = "found while it was written"
+    if not is_damaged:
+        try:
+            return Opened(Store(path, must_check=must_check), None)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            words = str(error)
+    aside = move_aside(path, stamp)
+    store = Store(path)
+    n_saved = save_rows(aside, store, say)
+    say(f"{path}: damaged ({words}); kept as {aside.name}, {n_saved} rows saved into a new one")
+    return Opened(store, n_saved)
+
+
+def move_aside(path: Path, stamp: str) -> Path:
+    """The log goes first: left alone it would be taken for that of the next file."""
+    aside = path.with_name(f"{path.stem}.damaged-{stamp}{path.suffix}")
+    for suffix in (*SIDE_FILES, ""):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def save_rows(aside: Path, store: Store, say: Callable[[str], None]) -> int:
+    """What can be read; a disk that is full ends it, and the damaged file is still there."""
+    try:
+        return salvage(aside, store)
+    except sqlite3.DatabaseError as error:
+        say(f"{aside}: not all could be saved: {error}")
+        return 0

@@ -16,9 +16,10 @@ import pytest
 from hw.sim.scenario import demo_scenario
 from hw.sim.site import SimSite
 from loadctl import runtime
+from loadctl.answers import summary
 from loadctl.errors import LoadctlError
 from loadctl.site.load import load_site
-from loadctl.status import StatusReader, summary
+from loadctl.status import StatusReader
 from tests.support.pages import (
     KNOWN_INFO,
     PAGES,

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import baseline, bus, busload, core, flight, flightday, memory, scan
+from bench import baseline, bus, busload, core, flight, flightday, memory, readers, scan
 
 CORE_SITES = (54, 200, 1000, 10_000)
 
@@ -26,6 +26,7 @@ def main() -> None:
     add_scan(groups)
     add_memory(groups)
     add_flight(groups)
+    add_readers(groups)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -172,6 +173,34 @@ def run_flight(arguments: argparse.Namespace) -> None:
             found = flight.figures(flightday.record_day(directory), directory)
         else:
             found = flight.measure(directory, arguments.seconds)
+    show(arguments, found)
+    finish(arguments, found)
+
+
+def add_readers(groups) -> None:
+    group = groups.add_parser(
+        "readers",
+        help="what top, status, metrics and recorder cost the scan",
+        description="The real loop on simulated devices at a period of "
+        f"{readers.PERIOD_ms} ms, with and without readers at work, in rounds that alternate: "
+        "ratios of the p99 of whole scan and wake-up. As root, or without real-time priority.",
+        epilog="JSON: {whole, wake: {without_ms, with_ms, ratio, ratio_quartiles, "
+        "ratio_of_all_scans}, rounds, counts, machine}",
+    )
+    add_output(group, "readers")
+    group.add_argument("--pairs", type=positive, default=20, help="of rounds (20)")
+    group.add_argument("--scans", type=positive, default=200, help="in each round (200)")
+    group.add_argument(
+        "--everywhere", action="store_true", help="readers on the processor of the scan as well"
+    )
+    group.set_defaults(run=run_readers)
+
+
+def run_readers(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="loadctl-bench-") as name:
+        found = readers.measure(
+            Path(name), arguments.pairs, arguments.scans, everywhere=arguments.everywhere
+        )
     show(arguments, found)
     finish(arguments, found)
 

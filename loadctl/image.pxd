@@ -34,6 +34,7 @@ cdef struct header_t:
 cdef struct span_t:
     int64_t last_ns
     int64_t worst_ns
+    int64_t total_ns            # of all that were counted
     int32_t bins[192]
 
 cdef struct scan_stats_t:

@@ -204,6 +204,7 @@ cdef class Writer:
             raise IndexError(f"span {what} is none of 0 to {N_SPANS - 1}")
         cdef span_t* span = &self.stats.spans[what]
         span.last_ns = span_ns
+        span.total_ns += span_ns
         if span_ns > span.worst_ns:
             span.worst_ns = span_ns
         span.bins[bin_of(span_ns)] += 1

@@ -57,6 +57,42 @@ NO_ROOM_FROM_OUTSIDE = 41
 COOLS_DOWN = 50
 DISABLED = 60
 
+# The same codes as words for machines: keys of JSON, labels of metrics.
+RULE_NAMES = {
+    UNKNOWN: "unknown",
+    OWN_MAXIMUM: "own_maximum",
+    FULL: "full",
+    NO_ROOM_FOR_MINIMUM: "no_room_for_minimum",
+    NO_CAR: "no_car",
+    NOT_READY: "not_ready",
+    STATUS_UNKNOWN: "status_unknown",
+    NOT_ARMED: "not_armed",
+    SILENT: "silent",
+    ISOLATED: "isolated",
+    CONTROLLER_MODE: "controller_mode",
+    WAITS_AFTER_PAUSE: "waits_after_pause",
+    WAITS_FOR_PROOF: "waits_for_proof",
+    WAITS_FOR_METER: "waits_for_meter",
+    WAITS_AFTER_CUT: "waits_after_cut",
+    RAMPS_UP: "ramps_up",
+    STARTS_SOFTLY: "starts_softly",
+    WAITS_FOR_TURN: "waits_for_turn",
+    CLOSE_ENOUGH: "close_enough",
+    MAKES_ROOM: "makes_room",
+    NOT_ACKNOWLEDGED: "not_acknowledged",
+    DOES_NOT_FOLLOW: "does_not_follow",
+    STARVED: "starved",
+    WAITS_FOR_PLACE: "waits_for_place",
+    METER_SILENT: "meter_silent",
+    TAKES_LESS: "takes_less",
+    DONE: "done",
+    IS_OFFERED: "is_offered",
+    FULL_FROM_OUTSIDE: "full_from_outside",
+    NO_ROOM_FROM_OUTSIDE: "no_room_from_outside",
+    COOLS_DOWN: "cools_down",
+    DISABLED: "disabled",
+}
+
 # {limit} stands for circuit and limit, such as "garage L2"; {meter} for the meter of that circuit.
 _TEXTS = {
     UNKNOWN: "not decided yet",

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ SYSTEM_DIR = Path("/run/loadctl")
 LOCK, TABLES, IMAGE, LINK = "lock", "tables.json", "image", "link"
 CONTROL, SOURCE, FLIGHT = "control", "source.json", "flight"
 SLUG_CHARS_MAX = 40
+SITE_SUFFIX = ".toml"
 
 
 def default_dir() -> Path:
@@ -43,6 +45,15 @@ def slug(site_name: str) -> str:
     if plain == site_name:
         return plain
     return f"{plain}-{hashlib.sha256(site_name.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+def name_in_file(path: Path) -> str | None:
+    """The name of the site in a site file, also in one with mistakes; None where there is none."""
+    try:
+        name = tomllib.loads(path.read_text())["site"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +150,21 @@ def is_in_memory(path: Path) -> bool:
 
 
 def running_sites(dirs: list[Path]) -> list[SiteDir]:
-    return [site_dir for site_dir in _site_dirs(dirs) if site_dir.is_locked()]
+    return [site_dir for site_dir in known_sites(dirs) if site_dir.is_locked()]
 
 
 def find_site(dirs: list[Path], site_name: str | None) -> SiteDir:
-    """The site of that name, or the one that runs; NotRunning says what was found instead."""
+    """The site of that name, or the one that runs; NotRunning says what was found instead.
+
+    The path of a site file stands for the site in it: who starts services knows no other name.
+    """
+    if site_name is not None and site_name.endswith(SITE_SUFFIX):
+        named = name_in_file(Path(site_name))
+        if named is None:
+            raise UsageError(f"--site {site_name}: no site file, or one without a name")
+        site_name = named
     where = " and ".join(str(path) for path in dirs)
-    known = _site_dirs(dirs)
+    known = known_sites(dirs)
     if site_name is not None:
         wanted = [d for d in known if d.path.name in (slug(site_name), site_name)]
         if not wanted:
@@ -164,6 +183,7 @@ def find_site(dirs: list[Path], site_name: str | None) -> SiteDir:
     raise NotRunning(f"no site runs under {where}")
 
 
-def _site_dirs(dirs: list[Path]) -> list[SiteDir]:
+def known_sites(dirs: list[Path]) -> list[SiteDir]:
+    """Those that run, and those that ran once and left their directory."""
     found = [path for top in dirs if top.is_dir() for path in sorted(top.iterdir())]
     return [SiteDir(path) for path in found if (path / LOCK).exists()]

@@ -1,8 +1,8 @@
 """What a running site says of itself: one plain object made from its image, its link, its tables.
 
 Owns the format of `status --json`. Reads three files and decides nothing; `status`, `top` and the
-demo show the same object. Never runs in the scan. Files may vanish and be replaced while it reads:
-what is left is shown, with its age.
+demo show the same object, `answers` puts it into sentences. Never runs in the scan. Files may
+vanish and be replaced while it reads: what is left is shown, with its age.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from loadctl import tables as plain
 from loadctl.arming import Stage
 from loadctl.errors import NotRunning
 from loadctl.events import event_text
+from loadctl.facts import charger_facts, circuit_facts
 from loadctl.guard.words import CAUSE_WORDS, STATE_WORDS, Cause, Happening, State, event_words
 from loadctl.image import Reader, percentile_ns
 from loadctl.law.fuse import fuse
@@ -38,6 +39,7 @@ from loadctl.units import (
 )
 
 STALE_PERIODS = 3
+HELD_BY_GUARD = "held_by_guard"  # a rule beside those of the core
 EVENTS_SHOWN = 10
 # What the guard's state means for the mode; in WATCHING the scan says it.
 MODE_OF_GUARD = {
@@ -83,10 +85,15 @@ class StatusReader:
 
     def read(self, now_ns: int) -> Status:
         """NotRunning before the first scan is published; later the last one stands in."""
+        tables, snapshot, link = self.raw()
+        return status_of(tables, snapshot, now_ns, link)
+
+    def raw(self) -> tuple[Tables, Row, Row | None]:
+        """The tables, the newest whole scan, and the word of a living guard, as they are stored."""
         self._reopen()
         if self._tables is None or self._image is None:
             raise NotRunning(f"{self.site_dir.path.name}: {self._starting_words()}")
-        return status_of(self._tables, self._image.snapshot(), now_ns, self._link())
+        return self._tables, self._image.snapshot(), self.link()
 
     def _reopen(self) -> None:
         """Follow the image to the file of a new scan, as soon as that one has published."""
@@ -102,7 +109,7 @@ class StatusReader:
             return
         self._tables, self._image, self._image_id = tables, image, image_id
 
-    def _link(self) -> Row | None:
+    def link(self) -> Row | None:
         """What the guard says, while there is one."""
         try:
             link: Row = Link.open_readonly(self.site_dir.link).snapshot()
@@ -111,7 +118,7 @@ class StatusReader:
         return link if is_alive(link["guard_pid"]) else None
 
     def _starting_words(self) -> str:
-        link = self._link()
+        link = self.link()
         if link is None:
             return "nothing published yet"
         return f"nothing published yet; {STATE_WORDS[State(link['state'])]}"
@@ -135,7 +142,7 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
     scan = snapshot["scan"]
     age_ns = max(0, now_ns - scan["published_at_ns"])
     rows = zip(tables.circuits, snapshot["circuits"], strict=True)
-    mode, mode_reason = _mode(scan, link)
+    mode, mode_reason = mode_of(scan, link)
     return {
         "site": tables.site.name,
         "site_hash": snapshot["site_hash"],
@@ -145,8 +152,14 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
         "is_stale": age_ns > STALE_PERIODS * scan["period_ns"],
         "scan": _scan(scan),
         "guard": _guard(link, now_ns),
-        "chargers": _chargers(tables, snapshot, link),
-        "circuits": {row.name: _circuit(tables, row, circuit, now_ns) for row, circuit in rows},
+        "chargers": _chargers(tables, snapshot, link, now_ns),
+        "circuits": {
+            row.name: {
+                **_circuit(tables, row, circuit, now_ns),
+                **circuit_facts(tables, i, snapshot),
+            }
+            for i, (row, circuit) in enumerate(rows)
+        },
         "meters": _meters(tables, snapshot, now_ns),
         "buses": {
             row.name: {
@@ -168,7 +181,7 @@ def status_of(tables: Tables, snapshot: Row, now_ns: int, link: Row | None = Non
     }
 
 
-def _mode(scan: Row, link: Row | None) -> tuple[str, str]:
+def mode_of(scan: Row, link: Row | None) -> tuple[str, str]:
     """Who holds the buses says the mode; a scan that has not published yet is still starting."""
     if link is not None:
         state, cause = State(link["state"]), Cause(link["cause"])
@@ -255,17 +268,24 @@ def _percentiles(span: Row, unit_ns: int) -> Row:
     }
 
 
-def _chargers(tables: Tables, snapshot: Row, link: Row | None) -> Row:
+def _chargers(tables: Tables, snapshot: Row, link: Row | None, now_ns: int) -> Row:
     """While the guard holds the buses its writes are the last, not those of the dead scan; and a
     new scan knows a charger's setpoint once it has armed it."""
     devices = snapshot["devices"][len(tables.meters) :]
     rows = zip(tables.chargers, snapshot["chargers"], devices, strict=True)
-    chargers = {row.name: _charger(tables, row, charger, device) for row, charger, device in rows}
+    chargers = {
+        row.name: {
+            **_charger(tables, row, charger, device),
+            **charger_facts(tables, row, charger, now_ns),
+        }
+        for row, charger, device in rows
+    }
     if link is None:
         return chargers
     is_held = MODE_OF_GUARD.get(State(link["state"])) == FAILSAFE
     for shown in chargers.values() if is_held else ():
         shown["reason"], shown["binding"] = "held at failsafe by the guard", None
+        shown |= {"rule": HELD_BY_GUARD, "binding_circuit": None, "binding_kind": None}
     for shown, setpoint_mA in zip(chargers.values(), link["told_mA"], strict=True):
         if setpoint_mA is not None and (is_held or not shown["is_armed"]):
             shown["setpoint_A"] = A_from_mA(setpoint_mA)
@@ -412,68 +432,3 @@ def who_name(tables: Tables, event: Row) -> str:
     if tens == 6:
         names = {CIRCUIT: circuits, CHARGER: chargers}.get(KEYS[event["first"]].table, [])
     return names[who] if 0 <= who < len(names) else ""
-
-
-# The answers that a person asks for
-
-
-def summary(status: Status) -> list[str]:
-    """Is it safe, what binds, is it punctual: one line each, worst first."""
-    lines = []
-    if status["is_stale"]:
-        lines.append(f"STALE: the last scan is {status['age_ms'] / 1000:.1f} s old")
-    lines += [_safety_line(status), _binding_line(status), _timing_line(status)]
-    lines += [f"  {setting['words']}" for setting in status["real_time"] if refused(setting)]
-    return lines
-
-
-def refused(setting: Row) -> bool:
-    return not setting["is_applied"]
-
-
-def _safety_line(status: Status) -> str:
-    """The fullest phase by what may flow there at the very most, beside what the site file allows:
-    a limit from outside protects no cable. Nobody who does not measure says that it is safe."""
-    if status["is_stale"]:
-        seconds = f"{status['age_ms'] / 1000:.0f} s"
-        if status["mode"] == MODE_NAMES[FAILSAFE]:
-            return (
-                f"not measured for {seconds}: the guard keeps what the proof of check has covered"
-            )
-        return f"not measured for {seconds}: nobody knows what flows"
-    phases = [
-        (may_A - limit_A, may_A, limit_A, f"{name} {PHASE_NAMES[p]}")
-        for name, circuit in status["circuits"].items()
-        for p, (may_A, limit_A) in enumerate(
-            zip(circuit["may_carry_A"], circuit["own_limit_A"], strict=True)
-        )
-    ]
-    excess_A, may_A, limit_A, where = max(phases)
-    if excess_A <= 0:
-        return f"safe: {where} carries at most {may_A:g} A of {limit_A:g} A"
-    if status["mode"] == MODE_NAMES[START]:
-        return f"not proven yet: {where} could carry {may_A:g} A of {limit_A:g} A; nothing rises"
-    return f"over: {where} could carry {may_A:g} A of {limit_A:g} A until chargers have followed"
-
-
-def _binding_line(status: Status) -> str:
-    found: dict[str, int] = {}
-    for charger in status["chargers"].values():
-        if charger["binding"]:
-            found[charger["binding"]] = found.get(charger["binding"], 0) + 1
-    if not found:
-        return "nothing binds: no limit holds a charger back"
-    ordered = sorted(found.items(), key=lambda item: -item[1])
-    return "binds: " + ", ".join(f"{where} ({_chargers_text(count)})" for where, count in ordered)
-
-
-def _chargers_text(count: int) -> str:
-    return "1 charger" if count == 1 else f"{count} chargers"
-
-
-def _timing_line(status: Status) -> str:
-    scan = status["scan"]
-    return (
-        f"timing: {scan['scans']} scans of {scan['period_ms']:g} ms, {scan['missed']} missed,"
-        f" worst {scan['worst_scan_ms']:.1f} ms, woken {scan['wake_us']['max']:.0f} us late at most"
-    )

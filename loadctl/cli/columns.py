@@ -22,9 +22,10 @@ class Glyphs(NamedTuple):
     chargers: str = "█"
     free: str = "·"
     cut: str = "…"
+    ramp: str = "▁▂▃▄▅▆▇█"
 
 
-ASCII_GLYPHS = Glyphs("=", "#", ".", "~")
+ASCII_GLYPHS = Glyphs("=", "#", ".", "~", "_.:-=+*#")
 
 Draw = Callable[[int], Text]
 Cell = Text | Draw  # a cell that takes the width there is draws itself

@@ -31,6 +31,8 @@ from loadctl import runtime
 from loadctl.bound import takeover_bounds
 from loadctl.cli import live
 from loadctl.cli.acts import QUIT, Acts, Crashes
+from loadctl.cli.keyboard import Keyboard
+from loadctl.cli.look import Look
 from loadctl.cli.params import DURATION_ns
 from loadctl.cli.story import SCRIPT, Story
 from loadctl.cli.top import Watch
@@ -99,12 +101,15 @@ class Play:
     keys: Counter[str] = field(default_factory=Counter)
     start_ns: int = field(default_factory=time.monotonic_ns)
     last: Status = field(default_factory=dict)
+    look: Look = field(default_factory=Look)
 
-    def run(self, for_ns: int | None, view: live.View | None, keyboard: live.Keyboard) -> None:
+    def run(self, for_ns: int | None, view: live.View | None, keyboard: Keyboard) -> None:
         """Redraw and take keys until the time is up, q, or something that ends it."""
         for now_ns in live.ticks(for_ns):
             self.last = self.watch.look(now_ns)
             self.story.look(self.last, now_ns)
+            self.look.now_ns = now_ns
+            self.look.history.note(self.last, now_ns)
             if view is not None:
                 view.show(self.lines(view, now_ns))
             if self.has_broken():
@@ -112,6 +117,7 @@ class Play:
             for key in (*self.due(now_ns), *keyboard.pressed(live.REDRAW_EVERY_s)):
                 if key == QUIT:
                     return
+                self.look.press(key)
                 said = self.acts.press(key, self.last, time.monotonic_ns())
                 if said is not None:
                     self.keys[key] += 1
@@ -127,7 +133,7 @@ class Play:
     def lines(self, view: live.View, now_ns: int) -> Sequence[Text]:
         width, height = view.size
         footer = self.story.lines(width, now_ns, self.acts.active_keys)
-        return screen(self.last, width, height, view.glyphs, footer)
+        return screen(self.last, width, height, view.glyphs, footer, self.look)
 
     def has_broken(self) -> bool:
         if self.guard.poll() is not None:
@@ -160,7 +166,7 @@ def play(
             played = Play(simulated, guard, watch, acts, list(script))
             with contextlib.ExitStack() as stack:
                 view = None if console is None else stack.enter_context(live.View(console))
-                keyboard = stack.enter_context(live.Keyboard(is_wanted=console is not None))
+                keyboard = stack.enter_context(Keyboard(is_wanted=console is not None))
                 with contextlib.suppress(KeyboardInterrupt):
                     played.run(for_ns, view, keyboard)
             played.mend()

@@ -1,36 +1,37 @@
-"""A terminal that shows a screen and takes single keys, and is as it was before on every way out.
+"""A terminal that shows a screen, and is as it was before on every way out.
 
-Owns the alternate screen and the keyboard's mode while it is entered. Without a terminal nothing
-is drawn before the end and there are no keys; neither is an error. Commands only, main thread.
+Owns the alternate screen while it is entered. Without a terminal nothing is drawn before the end;
+that is no error. Commands only, main thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import select
 import signal
-import sys
 import termios
 import time
-import tty
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.text import Text
 
 from loadctl.cli.columns import ASCII_GLYPHS, Glyphs
+from loadctl.cli.keyboard import Keyboard
+from loadctl.cli.paint import CLEAR, ENTER, NO_LIMIT, Painter, leave
 from loadctl.cli.view import UNLIMITED_LINES
 
 REDRAW_EVERY_s = 0.25
-READ_BYTES = 64
 PIPE_CELLS = 120
-# Cursor keys and the like: ESC [ ... letter, ESC O letter, or ESC and one character.
-ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|O.?|.)?")
-OFF = b"\x00"  # switches a control character of the terminal off
+USUAL_SIZE = (80, 24)  # of a serial line, which does not say
+BITS_PER_BYTE = 10  # start, eight data, stop
+LINE_SHARE = 0.8  # of what a line carries between two frames: keys are to be heard too
+LEAST_FRAME_BYTES = 64
+# Terminals that are known to take the escape for synchronized updates, or to let it pass unseen.
+SYNCING = ("xterm", "screen", "tmux", "foot", "alacritty", "kitty", "wezterm", "rxvt", "contour")
+WITHOUT_COLOUR = ("vt1", "vt2", "vt3", "dumb")
+ONLY_ASCII = ("vt1", "vt2", "vt3", "ansi")
+PSEUDO_TERMINALS = "/dev/pts/"
 
 
 def make_console() -> Console:
@@ -38,7 +39,12 @@ def make_console() -> Console:
 
 
 def glyphs_for(console: Console) -> Glyphs:
-    return Glyphs() if console.encoding.lower().startswith("utf") else ASCII_GLYPHS
+    """What the terminal can show; the font of the kernel's own console has blocks, but no small
+    ones."""
+    kind = os.environ.get("TERM", "")
+    if not console.encoding.lower().startswith("utf") or kind.startswith(ONLY_ASCII):
+        return ASCII_GLYPHS
+    return Glyphs(ramp=ASCII_GLYPHS.ramp) if kind == "linux" else Glyphs()
 
 
 def end_on_signals() -> None:
@@ -48,29 +54,29 @@ def end_on_signals() -> None:
 
 
 class View:
-    """`with View(console) as view:` then `show` lines; without a terminal the last are printed."""
+    """`with View(console) as view:` then `show` lines; without a terminal the last are printed.
 
-    def __init__(self, console: Console) -> None:
+    `baud`: of a slow line behind the terminal; of a serial line itself it is known.
+    """
+
+    def __init__(self, console: Console, baud: int | None = None) -> None:
         self.console = console
         self.glyphs = glyphs_for(console)
         self.is_live = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(
-            console=console,
-            screen=True,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._baud = baud
+        self._painter: Painter | None = None
         self._last: Sequence[Text] = ()
 
     def __enter__(self) -> View:
         if self.is_live:
-            self._live.start()
+            self._painter = self._make_painter()
+            self._write(ENTER)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.is_live:
-            self._live.stop()
+            with contextlib.suppress(OSError):  # the terminal is gone
+                self._write(leave(self.size[1]))
             return
         for line in self._last:
             self.console.print(line, soft_wrap=True)
@@ -78,80 +84,97 @@ class View:
     @property
     def size(self) -> tuple[int, int]:
         """Columns and lines; a pipe takes what it is given."""
-        if self.is_live:
-            return self.console.width, self.console.height
-        return max(self.console.width, PIPE_CELLS), UNLIMITED_LINES
+        if not self.is_live:
+            return max(self.console.width, PIPE_CELLS), UNLIMITED_LINES
+        try:
+            columns, lines = os.get_terminal_size(self.console.file.fileno())
+        except OSError:
+            columns, lines = 0, 0
+        return columns or USUAL_SIZE[0], lines or USUAL_SIZE[1]
 
     def show(self, lines: Sequence[Text]) -> None:
         self._last = lines
-        if self.is_live:
-            self._live.update(Group(*lines), refresh=True)
+        if not self.is_live:
+            return
+        if self._painter is None or (self._painter.width, self._painter.height) != self.size:
+            self._painter = self._make_painter()
+            self._write(CLEAR)
+        self._write(self._painter.frame(lines))
+
+    def _make_painter(self) -> Painter:
+        kind = os.environ.get("TERM", "")
+        fd = self.console.file.fileno()
+        baud = self._baud or line_baud(fd)
+        return Painter(
+            *self.size,
+            encoding=self.console.encoding,
+            has_colour="NO_COLOR" not in os.environ and not kind.startswith(WITHOUT_COLOUR),
+            syncs=baud is None and kind.startswith(SYNCING),
+            most_bytes=NO_LIMIT if baud is None else frame_bytes(baud),
+        )
+
+    def _write(self, data: bytes) -> None:
+        """Waits where the terminal does: a frame is made when the one before is gone."""
+        fd = self.console.file.fileno()
+        while data:
+            data = data[os.write(fd, data) :]
 
 
-class Keyboard:
-    """Single keys without echo; the terminal's own mode is put back on the way out.
+def frame_bytes(baud: int) -> int:
+    return max(LEAST_FRAME_BYTES, int(baud / BITS_PER_BYTE * REDRAW_EVERY_s * LINE_SHARE))
 
-    Ctrl-c stays a signal. Ctrl-z and ctrl-\\ are off: they would leave the terminal as it is.
+
+def line_baud(fd: int) -> int | None:
+    """Of a serial line; a pseudo-terminal has a number too, which means nothing."""
+    try:
+        if os.ttyname(fd).startswith(PSEUDO_TERMINALS):
+            return None
+        speed = termios.tcgetattr(fd)[5]
+    except (OSError, termios.error):
+        return None
+    found = [name for name in dir(termios) if name[:1] == "B" and name[1:].isdigit()]
+    return next((int(name[1:]) for name in found if getattr(termios, name) == speed), None) or None
+
+
+class Suspension:
+    """ctrl-z gives the terminal back and stops; fg draws anew. So does a stop from elsewhere.
+
+    Signals only note what was asked; `check` acts between two frames.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, is_wanted: bool = True) -> None:
-        self._is_wanted = is_wanted
-        self._stream = sys.stdin if stream is None else stream
-        self._fd: int | None = None
-        self._before: list[Any] | None = None
+    def __init__(self, view: View, keyboard: Keyboard) -> None:
+        self._view, self._keyboard = view, keyboard
+        self._must_stop = self._is_back = False
 
-    @property
-    def has_keys(self) -> bool:
-        return self._fd is not None
-
-    def __enter__(self) -> Keyboard:
-        fd = _own_terminal(self._stream) if self._is_wanted else None
-        if fd is not None:
-            self._before = termios.tcgetattr(fd)
-            tty.setcbreak(fd, termios.TCSANOW)
-            mode = termios.tcgetattr(fd)
-            for index in (termios.VSUSP, termios.VQUIT):
-                mode[6][index] = OFF
-            termios.tcsetattr(fd, termios.TCSANOW, mode)
-            self._fd = fd
+    def __enter__(self) -> Suspension:
+        if self._view.is_live:
+            signal.signal(signal.SIGTSTP, self._note_stop)
+            signal.signal(signal.SIGCONT, self._note_back)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._fd is not None and self._before is not None:
-            with contextlib.suppress(termios.error):  # the terminal is gone: nothing to put back
-                termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
-        self._fd = None
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
 
-    def pressed(self, wait_s: float) -> list[str]:
-        """Keys of the next `wait_s` at most; returns with the first."""
-        if self._fd is None:
-            time.sleep(wait_s)
-            return []
-        readable, _, _ = select.select([self._fd], (), (), wait_s)
-        if not readable:
-            return []
-        try:
-            data = os.read(self._fd, READ_BYTES)
-        except OSError:
-            data = b""
-        if not data:  # the terminal hung up
-            self._fd = None
-        return keys_of(data)
+    def _note_stop(self, number: int, frame: object) -> None:
+        self._must_stop = True
 
+    def _note_back(self, number: int, frame: object) -> None:
+        self._is_back = True
 
-def _own_terminal(stream: TextIO) -> int | None:
-    """The descriptor of a terminal that is ours to change: none in the background."""
-    try:
-        fd = stream.fileno()
-        return fd if os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp() else None
-    except (OSError, ValueError):  # closed, or no file at all
-        return None
-
-
-def keys_of(data: bytes) -> list[str]:
-    """Letters in lower case; sequences of cursor and function keys are no letters."""
-    text = ESCAPE.sub("", data.decode(errors="ignore"))
-    return [key.lower() for key in text if key.isprintable() and not key.isspace()]
+    def check(self) -> None:
+        if self._must_stop:
+            self._must_stop = False
+            self._keyboard.__exit__()
+            self._view.__exit__()
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTSTP)  # goes on here after SIGCONT
+            signal.signal(signal.SIGTSTP, self._note_stop)
+            self._is_back = True
+        if self._is_back:
+            self._is_back = False
+            self._keyboard.__enter__()
+            self._view.__enter__()
 
 
 def ticks(for_ns: int | None) -> Iterator[int]:

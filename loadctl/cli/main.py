@@ -16,6 +16,7 @@ import click
 from loadctl.errors import LoadctlError
 
 COMMANDS = {
+    "backup": ("loadctl.cli.backup:backup", "Save site files, maps and journals in one file."),
     "check": (
         "loadctl.cli.check:check",
         "Validate a site file; print proof and bus plan.",
@@ -24,9 +25,15 @@ COMMANDS = {
     "devices": ("loadctl.cli.devices:devices", "List the device models and what they can do."),
     "events": ("loadctl.cli.events:events", "Say what happened, last night or just now."),
     "export": ("loadctl.cli.export:export", "Write the journal to a CSV or Parquet file."),
+    "failsafe": (
+        "loadctl.cli.failsafe:failsafe",
+        "Bring the chargers of a site down that does not run.",
+    ),
     "limit": ("loadctl.cli.limit:limit", "Limit a circuit from outside while its site runs."),
+    "metrics": ("loadctl.cli.metrics:metrics", "Serve running sites to Prometheus."),
     "recorder": ("loadctl.cli.recorder:recorder", "Record events and history of a site."),
     "replay": ("loadctl.cli.replay:replay", "Replay a recording and compare every answer."),
+    "restore": ("loadctl.cli.backup:restore", "Put back what a backup holds."),
     "run": ("loadctl.cli.run:run", "Run a site in the foreground."),
     "sim": ("loadctl.cli.sim:sim", "Run only the simulated devices of a site."),
     "status": ("loadctl.cli.show:status", "Show one snapshot of a running site."),

@@ -11,12 +11,19 @@ from typing import Any
 
 from rich.text import Text
 
+from loadctl.answers import Status
 from loadctl.cli.columns import Cell, Column, Glyphs, table
-from loadctl.status import Status
+from loadctl.cli.history import Key, spark
+from loadctl.cli.look import Look
+from loadctl.reasons import time_text
 from loadctl.units import PHASE_NAMES
 
 NEARLY_FULL = 0.9
 BAR_LEAST_CELLS, BAR_MOST_CELLS = 8, 40
+BAR_BESIDE_HISTORY_CELLS = 24
+HISTORY_LEAST_CELLS, HISTORY_MOST_CELLS = 8, 30
+WIDE_CELLS = 100
+AGE_SHOWN_ms = 2_000  # younger values are of now
 STATE_WORDS = {"A": "no car", "B": "plugged", "C": "charging", "D": "charging"}
 GOOD = "good"
 
@@ -26,7 +33,9 @@ Row = dict[str, Any]
 # circuits
 
 
-def circuits(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Text]:
+def circuits(
+    status: Status, n_lines: int, width: int, glyphs: Glyphs, look: Look | None = None
+) -> list[Text]:
     """A bar per phase; the fullest phase only where that is too much; then the fullest circuits."""
     found = status["circuits"]
     phases = {name: [0, 1, 2] for name in found}
@@ -41,22 +50,33 @@ def circuits(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[T
         percent = max(round(100 * fullness(found[name], phases[name][0])) for name in left)
         rest = Text(f" and {len(left)} more circuits, the fullest at {percent} %", "dim")
     lines = _circuit_table(
-        found, [(name, p) for name in shown for p in phases[name]], width, glyphs
+        found, [(name, p) for name in shown for p in phases[name]], width, glyphs, look
     )
     return [*lines, rest][:n_lines] if rest else lines[:n_lines]
 
 
 def _circuit_table(
-    found: Row, shown: Sequence[tuple[str, int]], width: int, glyphs: Glyphs
+    found: Row,
+    shown: Sequence[tuple[str, int]],
+    width: int,
+    glyphs: Glyphs,
+    look: Look | None,
 ) -> list[Text]:
     legend = f"{glyphs.building} building (peak held)  {glyphs.chargers} chargers"
+    most = BAR_MOST_CELLS
+    if look is not None:
+        legend = f"{glyphs.building} building {glyphs.chargers} chargers"
+        most = BAR_BESIDE_HISTORY_CELLS
     columns = [
         Column("circuit"),
         Column(""),
-        Column(legend, rank=1, least=BAR_LEAST_CELLS, most=BAR_MOST_CELLS),
+        Column(legend, rank=1, least=BAR_LEAST_CELLS, most=most),
         Column("at most A", is_right=True),
         Column("limit", is_right=True),
+        Column("history", rank=2, least=HISTORY_LEAST_CELLS, most=HISTORY_MOST_CELLS),
     ]
+    if look is None:
+        columns.pop()
     cells: list[list[Cell]] = []
     last = ""
     for name, p in shown:
@@ -69,7 +89,8 @@ def _circuit_table(
                 _bar_of(circuit, p, glyphs),
                 Text(f"{most_A:.1f}", "red" if is_over(circuit, p) else ""),
                 Text(f"{circuit['limit_A'][p]:g}"),
-            ]
+                _history_of(look, ("circuit", name, p), glyphs),
+            ][: len(columns)]
         )
         last = name
     return table(columns, cells, width, glyphs)
@@ -77,6 +98,18 @@ def _circuit_table(
 
 def _bar_of(circuit: Row, p: int, glyphs: Glyphs) -> Any:
     return lambda cells: bar(circuit, p, cells, glyphs)
+
+
+def _history_of(look: Look | None, key: Key, glyphs: Glyphs) -> Any:
+    """Draws itself into the cells it is given; the newest at the right."""
+
+    def draw(cells: int) -> Text:
+        if look is None:
+            return Text()
+        values = look.history.values(key, cells, look.now_ns)
+        return spark(values, glyphs, has_limit=key[0] == "circuit")
+
+    return draw
 
 
 def is_over(circuit: Row, p: int) -> bool:
@@ -115,7 +148,9 @@ def bar(circuit: Row, p: int, cells: int, glyphs: Glyphs) -> Text:
 # meters and buses
 
 
-def devices(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Text]:
+def devices(
+    status: Status, n_lines: int, width: int, glyphs: Glyphs, look: Look | None = None
+) -> list[Text]:
     """One line for each meter and bus; where there is no room, what is not well comes first."""
     found = _device_lines(status)
     if len(found) <= n_lines:
@@ -151,8 +186,8 @@ def meter_line(name: str, meter: Row) -> tuple[bool, Text]:
     if meter["current_A"] is not None:
         line.append(" / ".join(f"{value_A:.1f}" for value_A in meter["current_A"]) + " A  ")
     line.append(quality, "" if is_well else "bold red")
-    if meter["age_ms"] is not None:
-        line.append(f", {meter['age_ms'] / 1000:.1f} s old")
+    if meter["age_ms"] is not None and meter["age_ms"] >= AGE_SHOWN_ms:
+        line.append(f", {time_text(round(meter['age_ms'] / 1000))} old")
     return is_well, line
 
 
@@ -171,39 +206,61 @@ def bus_line(name: str, bus: Row, scan: Row) -> tuple[bool, Text]:
 # chargers
 
 
-def chargers(status: Status, n_lines: int, width: int, glyphs: Glyphs) -> list[Text]:
-    """All of them, else those in trouble and those with a car, and the others counted."""
+def chargers(
+    status: Status, n_lines: int, width: int, glyphs: Glyphs, look: Look | None = None
+) -> list[Text]:
+    """All of them, else those in trouble and those with a car, and the others counted; where a
+    person has scrolled, those that are asked for."""
     found = status["chargers"]
-    shown, rest = list(found), Text()
-    if n_lines < 1 + len(found):
+    names = list(found) if look is None else look.ordered(found)
+    shown, rest = names, Text()
+    if look is not None and look.offset is not None and n_lines < 1 + len(found):
+        shown = look.window(names, n_lines - 2)
+        rest = _window_words(names, shown)
+    elif n_lines < 1 + len(found):
         n_shown = max(n_lines - 2, 0)
-        by_interest = sorted(found, key=lambda name: _interest(found[name]))
+        by_interest = sorted(names, key=lambda name: _interest(found[name]))
         chosen, left = set(by_interest[:n_shown]), by_interest[n_shown:]
-        shown = [name for name in found if name in chosen]
+        shown = [name for name in names if name in chosen]
         rest = _rest_of_chargers([found[name] for name in left])
+        if look is not None:
+            look.window(names, n_shown)
+    columns = _charger_columns(width, has_history=look is not None)
+    cells = [_charger_cells(name, found[name], look, glyphs) for name in shown]
+    lines = table(columns, cells, width, glyphs)
+    return [*lines, rest][:n_lines] if rest else lines[:n_lines]
+
+
+def _charger_columns(width: int, has_history: bool) -> list[Column]:
+    """The history gives way to the reason, and both to the numbers."""
     columns = [
         Column("charger"),
         Column("state", rank=2),
         Column("set A", is_right=True),
         Column("draw A", rank=1, is_right=True),
-        Column("may draw", rank=4, is_right=True),
-        Column("why", rank=3, least=12, wish=38, most=60),
+        Column("may draw", rank=5 if has_history else 4, is_right=True),
     ]
-    lines = table(columns, [_charger_cells(name, found[name]) for name in shown], width, glyphs)
-    return [*lines, rest][:n_lines] if rest else lines[:n_lines]
+    wish = 38
+    if has_history:
+        wish = 26
+        most = HISTORY_MOST_CELLS if width >= WIDE_CELLS else HISTORY_LEAST_CELLS
+        columns.append(Column("drawn", rank=4, least=HISTORY_LEAST_CELLS, most=most))
+    return [*columns, Column("why", rank=3, least=12, wish=wish, most=60)]
 
 
-def _charger_cells(name: str, charger: Row) -> list[Cell]:
+def _charger_cells(name: str, charger: Row, look: Look | None, glyphs: Glyphs) -> list[Cell]:
     words, style = state_of(charger)
     draw_A = charger["draw_A"]
-    return [
+    cells: list[Cell] = [
         Text(name),
         Text(words, style),
         Text(f"{charger['setpoint_A']:.1f}"),
         Text("-" if draw_A is None else f"{max(draw_A):.1f}"),
         Text(f"{charger['reserve_A']:.1f}", "dim"),
-        _words(str(charger["reason"]), style),
     ]
+    if look is not None:
+        cells.append(_history_of(look, ("charger", name, 0), glyphs))
+    return [*cells, _words(str(charger["reason"]), style)]
 
 
 def _words(words: str, style: str) -> Any:
@@ -230,6 +287,12 @@ def _interest(charger: Row) -> int:
     return 2 if words == "no car" else 1
 
 
+def _window_words(names: Sequence[str], shown: Sequence[str]) -> Text:
+    first = names.index(shown[0]) + 1 if shown else 0
+    last = first + len(shown) - 1
+    return Text(f" {first} to {last} of {len(names)} chargers", "dim")
+
+
 def _rest_of_chargers(left: Sequence[Row]) -> Text:
     counts: dict[str, int] = {}
     for charger in left:
@@ -244,7 +307,9 @@ def _rest_of_chargers(left: Sequence[Row]) -> Text:
 
 
 def event_line(event: Row) -> Text:
-    return Text(f"{event['age_s']:8.1f} s ago  {event['text']}", "dim")
+    """Whole seconds, then minutes: a line that stands still costs nothing on a slow one."""
+    ago = time_text(max(0, int(event["age_s"])))
+    return Text(f"{ago:>8} ago  {event['text']}", "dim")
 
 
 # timing

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from loadctl import runtime
 from loadctl.cli import live
+from loadctl.cli.keyboard import Keyboard
+from loadctl.cli.look import Look
 from loadctl.cli.params import DURATION_ns
 from loadctl.cli.view import screen
 from loadctl.errors import NotRunning
@@ -21,7 +23,7 @@ from loadctl.runtime import SiteDir
 from loadctl.status import Status, StatusReader
 from loadctl.units import NS_PER_S
 
-FOOTER = " q quit"
+KEYS = {"q": "quit", "s": "sort", "j": "down", "k": "up", "g": "home"}
 # Asking takes the lock for a moment, and a site that starts in that moment is refused.
 ASK_LOCK_EVERY_ns = NS_PER_S
 
@@ -34,22 +36,45 @@ ASK_LOCK_EVERY_ns = NS_PER_S
     help="Where to look; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
 )
 @click.option("--for", "for_ns", type=DURATION_ns, help="End after this long, e.g. 10s.")
-def top(site_name: str | None, runtime_dir: Path | None, for_ns: int | None) -> None:
-    """Watch a running site: is it safe, what binds, who acts. q or ctrl-c ends it."""
+@click.option(
+    "--baud",
+    type=click.IntRange(min=300),
+    help="Of a slow line to the terminal; a serial line itself is known.",
+)
+def top(
+    site_name: str | None, runtime_dir: Path | None, for_ns: int | None, baud: int | None
+) -> None:
+    """Watch a running site: is it safe, what binds, who acts, and the last ten minutes.
+
+    q or ctrl-c ends it; j, k, arrows and page keys scroll the chargers, s puts them in another
+    order.
+    """
     live.end_on_signals()
     site_dir = runtime.find_site(runtime.search_dirs(runtime_dir), site_name)
     if not site_dir.is_locked():
         raise NotRunning(f"{site_dir.path.name}: not running; see `loadctl status`")
-    watch = Watch(site_dir)
+    watch, look = Watch(site_dir), Look()
     try:
-        with live.View(live.make_console()) as view, live.Keyboard() as keyboard:
-            footer = [Text(FOOTER, "dim")] if keyboard.has_keys else []
+        with (
+            live.View(live.make_console(), baud) as view,
+            Keyboard(can_stop=True) as keyboard,
+            live.Suspension(view, keyboard) as suspension,
+        ):
             for now_ns in live.ticks(for_ns):
-                view.show(watch.lines(now_ns, view, footer))
-                if "q" in keyboard.pressed(live.REDRAW_EVERY_s):
-                    return
+                suspension.check()
+                view.show(watch.lines(now_ns, view, footer(look, keyboard), look))
+                for key in keyboard.pressed(live.REDRAW_EVERY_s):
+                    if KEYS.get(key) == "quit":
+                        return
+                    look.press(KEYS.get(key, key))
     except KeyboardInterrupt:
         return
+
+
+def footer(look: Look, keyboard: Keyboard) -> list[Text]:
+    if not keyboard.has_keys:
+        return []
+    return [Text(f" q quit  j k PgDn PgUp scroll  g top  s order: {look.order}", "dim")]
 
 
 class Watch:
@@ -63,13 +88,18 @@ class Watch:
         self._is_running = True
         self._asked_at_ns = time.monotonic_ns()
 
-    def lines(self, now_ns: int, view: live.View, footer: Sequence[Text]) -> list[Text]:
+    def lines(
+        self, now_ns: int, view: live.View, footer: Sequence[Text], look: Look | None = None
+    ) -> list[Text]:
         """The screen; one line as long as a site that starts has published nothing."""
         try:
             status = self.look(now_ns)
         except NotRunning as error:
             return [Text(f" {error}"), *footer]
-        return screen(status, *view.size, view.glyphs, footer)
+        if look is not None:
+            look.now_ns = now_ns
+            look.history.note(status, now_ns)
+        return screen(status, *view.size, view.glyphs, footer, look)
 
     def look(self, now_ns: int) -> Status:
         """The newest status; where there is none for now, the last one with its age."""

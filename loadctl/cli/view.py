@@ -12,19 +12,21 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from loadctl.answers import Status, summary, waits_line
 from loadctl.cli import rows
 from loadctl.cli.columns import Glyphs, cut
+from loadctl.cli.look import Look
 from loadctl.outside import external_words
-from loadctl.status import Status, summary
 
 UNLIMITED_LINES = 10_000
 N_ANSWERS = 3
+PAGE_CELLS = 80  # the heading of a page
 
 MODE_STYLES = {"run": "bold green", "start": "bold yellow"}
 ANSWER_STYLES = {"safe": "green", "over": "bold red", "STALE": "bold red", "not proven": "yellow"}
 GUARD_ACTS = ("takeover", "holding", "stable")
 
-Part = Callable[[Status, int, int, Glyphs], list[Text]]
+Part = Callable[[Status, int, int, Glyphs, Look | None], list[Text]]
 
 
 class Block(NamedTuple):
@@ -46,27 +48,34 @@ def screen(
     height: int = UNLIMITED_LINES,
     glyphs: Glyphs | None = None,
     footer: Sequence[Text] = (),
+    look: Look | None = None,
 ) -> list[Text]:
-    """At most `height` lines of at most `width` cells; `footer` is never left out."""
+    """At most `height` lines of at most `width` cells; `footer` is never left out. With a `look`
+    circuits and chargers have their history beside them."""
     glyphs = glyphs or Glyphs()
     answers, timing = _answers(status)
     top = [headline(status, width, glyphs), *alarm_lines(status), *answers, *limit_lines(status)]
     room = max(height - len(top) - len(footer), 0)
-    body = _stack(_blocks(status, width, glyphs, timing), room)
+    body = _stack(_blocks(status, width, glyphs, timing, look), room)
     lines = [*top, *body][: max(height - len(footer), 0)]
+    if footer and height < UNLIMITED_LINES:
+        lines += [Text()] * (height - len(footer) - len(lines))  # its place is the last line
     return [cut(line, width, glyphs) for line in (*lines, *footer)][:height]
 
 
 def details(status: Status, width: int, glyphs: Glyphs | None = None) -> list[Text]:
     """All of it but the answers, for a page that may be as long as it likes."""
     glyphs = glyphs or Glyphs()
-    body = _stack(_blocks(status, width, glyphs, []), UNLIMITED_LINES)
-    top = [headline(status, width, glyphs), *alarm_lines(status), *limit_lines(status)]
+    body = _stack(_blocks(status, width, glyphs, [], None), UNLIMITED_LINES)
+    head = headline(status, min(width, PAGE_CELLS), glyphs)
+    top = [head, *alarm_lines(status), *limit_lines(status)]
     body += [Text(), *rows.spans(status, width, glyphs)]
     return [cut(line, width, glyphs) for line in (*top, *body)]
 
 
-def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> list[Block]:
+def _blocks(
+    status: Status, width: int, glyphs: Glyphs, timing: list[Text], look: Look | None
+) -> list[Block]:
     """In the order of the screen; the rank is the order in which they get room."""
     n_circuits, n_chargers = len(status["circuits"]), len(status["chargers"])
     n_devices = len(status["meters"]) + len(status["buses"])
@@ -74,7 +83,7 @@ def _blocks(status: Status, width: int, glyphs: Glyphs, timing: list[Text]) -> l
     events = [rows.event_line(event) for event in status["events"]]
 
     def part(draw: Part) -> Callable[[int], list[Text]]:
-        return lambda n: draw(status, n, width, glyphs)
+        return lambda n: draw(status, n, width, glyphs, look)
 
     return [
         Block(2, min(n_circuits + 1, 4), 3 * n_circuits + 1, part(rows.circuits), n_circuits <= 3),
@@ -144,7 +153,10 @@ def _answers(status: Status) -> tuple[list[Text], list[Text]]:
     """
     first: list[Text] = []
     later: list[Text] = []
+    waits = waits_line(status)
     for words in summary(status):
+        if waits and words.startswith(("binds", "nothing binds")):
+            words = f"{words}; {waits}"  # in the same line: what is below keeps its place
         is_detail = words.startswith(("timing", " "))
         found = [style for start, style in ANSWER_STYLES.items() if words.startswith(start)]
         (later if is_detail else first).append(

@@ -131,7 +131,7 @@ def measure(plan: Plan, folder: Path, say: Say) -> Measured:
         simulated = None
         if plan.kind == SIMULATED:
             simulated = stack.enter_context(SimSite(plan.tables, story(plan.tables), folder))
-        loop = stack.enter_context(_loop(plan, folder))
+        loop = stack.enter_context(running_loop(plan, folder))
         loop.expect(READY, START_WITHIN_s)
         found.settings = settings_of(folder)
         if plan.wants_stress:
@@ -290,7 +290,7 @@ class Loop:
 
 
 @contextlib.contextmanager
-def _loop(plan: Plan, folder: Path) -> Iterator[Loop]:
+def running_loop(plan: Plan, folder: Path) -> Iterator[Loop]:
     tables_path = folder / "measured.json"
     tables_path.write_text(plain.dump(plan.tables))
     command = [sys.executable, "-P", "-m", "loadctl.timing.loop"]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pty
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 from loadctl import runtime
 from loadctl.cli import live
 from loadctl.cli.columns import ASCII_GLYPHS, Glyphs
+from loadctl.cli.keyboard import Keyboard, keys_of
 from loadctl.cli.main import cli
 from loadctl.cli.top import Watch
 from loadctl.errors import NotRunning
@@ -112,7 +114,9 @@ def test_watch_asks_for_the_lock_only_when_the_image_is_old_and_once_a_second(
     [
         (b"q", ["q"]),
         (b"Km", ["k", "m"]),
-        (b"\x1b[A", []),
+        (b"\x1b[A\x1b[B\x1bOA", ["up", "down", "up"]),
+        (b"\x1b[5~\x1b[6~j", ["pageup", "pagedown", "j"]),
+        (b"\x1b[H\x1b[4~", ["home", "end"]),
         (b"\x1b[1;5Ck", ["k"]),
         (b"\x1bOPs", ["s"]),
         (b"\x1b", []),
@@ -120,19 +124,52 @@ def test_watch_asks_for_the_lock_only_when_the_image_is_old_and_once_a_second(
         (b"\xff\xfe", []),
     ],
 )
-def test_keys_are_letters_and_nothing_of_a_cursor_key(data: bytes, keys: list[str]) -> None:
-    assert live.keys_of(data) == keys
+def test_keys_are_letters_and_cursor_keys_by_name(data: bytes, keys: list[str]) -> None:
+    assert keys_of(data) == keys
 
 
 def test_keyboard_without_a_terminal_has_no_keys_and_is_no_error() -> None:
-    with live.Keyboard(io.StringIO("q")) as keyboard:
+    with Keyboard(io.StringIO("q")) as keyboard:
         assert not keyboard.has_keys
         assert keyboard.pressed(0) == []
-    with open(os.devnull) as nothing, live.Keyboard(nothing) as keyboard:
+    with open(os.devnull) as nothing, Keyboard(nothing) as keyboard:
         assert not keyboard.has_keys
 
 
 @pytest.mark.parametrize(("encoding", "glyphs"), [("utf-8", Glyphs()), ("ascii", ASCII_GLYPHS)])
-def test_glyphs_are_those_that_the_terminal_can_show(encoding: str, glyphs: Glyphs) -> None:
+def test_glyphs_are_those_that_the_terminal_can_show(
+    encoding: str, glyphs: Glyphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert live.glyphs_for(console) == glyphs
+
+
+@pytest.mark.parametrize(("baud", "n_bytes"), [(300, 64), (9_600, 192), (115_200, 2_304)])
+def test_frame_is_what_a_line_carries_between_two_frames(baud: int, n_bytes: int) -> None:
+    assert live.frame_bytes(baud) == n_bytes
+
+
+def test_pseudo_terminal_has_no_speed_and_neither_has_what_is_none() -> None:
+    outer, inner = pty.openpty()
+    assert live.line_baud(inner) is None
+    os.close(outer)
+    os.close(inner)
+    with open(os.devnull) as nothing:
+        assert live.line_baud(nothing.fileno()) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "glyphs"),
+    [
+        ("xterm", Glyphs()),
+        ("vt220", ASCII_GLYPHS),
+        ("linux", Glyphs(ramp=ASCII_GLYPHS.ramp)),
+    ],
+)
+def test_glyphs_are_those_of_the_kind_of_terminal(
+    kind: str, glyphs: Glyphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", kind)
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
     assert live.glyphs_for(console) == glyphs

@@ -98,6 +98,7 @@ def test_image_snapshot_holds_what_was_published(tmp_path: Path) -> None:
     assert (scan["gate_drops"], scan["slow_replies"]) == (1, 1)
     assert scan["spans"]["read"]["worst_ns"] == 4_000
     assert scan["spans"]["read"]["last_ns"] == 3_000
+    assert scan["spans"]["read"]["total_ns"] == 7_000
     assert sum(scan["spans"]["read"]["bins"]) == 2
     assert (scan["setting_state"][0], scan["setting_errno"][0]) == (2, 1)
     assert seen["buses"][1] == {"busy_ns": 30, "worst_busy_ns": 40, "is_open": 1, "n_silent": 1}

@@ -177,3 +177,11 @@ def test_journal_speaks_sql_in_one_module() -> None:
         if any(word in path.read_text() for word in SQL_WORDS)
     ]
     assert speaking == ["sql.py"]
+
+
+def test_metrics_alone_import_prometheus_client_and_nothing_else_that_is_heavy() -> None:
+    ours = {ROOT / "loadctl/cli/metrics.py", *files("loadctl/metrics/*.py")}
+    others = [path for path in files("loadctl/**/*.py", "hw/**/*.py") if path not in ours]
+    assert offenders(others, {"prometheus_client", "loadctl.metrics"}) == []
+    assert offenders(files("loadctl/metrics/*.py"), HEAVY) == []
+    assert "prometheus_client" not in loaded_by("loadctl.scan, loadctl.guard, loadctl.status")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from loadctl.answers import summary
 from loadctl.cli.view import details, limit_lines
 from loadctl.outside import external_of, external_words, span_words
-from loadctl.status import summary
 from loadctl.tables import Tables
 from tests.support import screens
 from tests.support.core_sites import NS_PER_S, VOLTAGE_mV, attached, charger, circuit, site

@@ -88,6 +88,18 @@ def test_runtime_site_by_name_or_directory_even_when_it_does_not_run(tmp_path: P
         runtime.find_site([tmp_path], "harbour")
 
 
+def test_runtime_site_by_its_file(tmp_path: Path) -> None:
+    site_dir, lock_fd = runtime.claim(tmp_path, "Harbour garage")
+    os.close(lock_fd)
+    file = tmp_path / "harbour.toml"
+    file.write_text('[site]\nname = "Harbour garage"\nno_such_key = 1\n')
+    assert runtime.find_site([tmp_path], str(file)) == site_dir
+    for text in ("", "[site", "[site]\nname = 3\n"):
+        file.write_text(text)
+        with pytest.raises(UsageError, match="no site file, or one without a name"):
+            runtime.find_site([tmp_path], str(file))
+
+
 def test_runtime_image_of_a_dead_site_is_found_when_nothing_runs(tmp_path: Path) -> None:
     site_dir, fd = runtime.claim(tmp_path, "one")
     os.close(fd)

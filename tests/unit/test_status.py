@@ -16,6 +16,7 @@ from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
 from loadctl import runtime
 from loadctl import tables as plain
+from loadctl.answers import summary
 from loadctl.cli.main import cli
 from loadctl.cli.view import details
 from loadctl.errors import NotRunning
@@ -23,7 +24,7 @@ from loadctl.events import Event
 from loadctl.guard.words import CAUSE_WORDS, Cause, Happening, State
 from loadctl.image import SPANS
 from loadctl.link import Link
-from loadctl.status import StatusReader, status_of, summary
+from loadctl.status import StatusReader, status_of
 from tests.support import screens, sim_sites
 from tests.support.scan_rig import MS_ns, S_ns, START_ns, VirtualRig
 

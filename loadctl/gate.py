@@ -72,9 +72,8 @@ class Gate:
         self.own[circuit_i] = ((one, two, three), max(margin_mA, row.margin_mA))
 
     def tune_charger(self, charger_i: int, min_mA: int, max_mA: int, is_enabled: bool) -> None:
-        """These count instead of the site file's; a higher maximum does not."""
-        row = self.chargers[charger_i]
-        self.range[charger_i] = (min_mA, min(max_mA, row.max_mA), is_enabled)
+        """These count instead of the site file's, whose maximum stays the most of all."""
+        self.range[charger_i] = (min_mA, max_mA, is_enabled)
 
     def found(self, charger_i: int, setpoint_mA: int) -> None:
         """This is the setpoint that was read back from the charger's own register."""

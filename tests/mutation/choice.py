@@ -16,6 +16,7 @@ TESTS_OF = {
     "heap": ("share_cases", "settled"),
     "sort": ("share_cases", "settled"),
     "core": ("core_calls", "order_edges", "border", "external_edges"),
+    "retune": ("live",),
     "turns": ("admit",),
     "order": ("order", "cuts"),
 }

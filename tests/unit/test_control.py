@@ -21,21 +21,31 @@ from loadctl.control import (
     MOST_POWER_W,
     MOST_RECORDS_PER_SCAN,
     RECORD_BYTES,
+    SPARE_PART,
+    Adopt,
     Answer,
+    Change,
     Code,
     Field,
     Kind,
     Limit,
     MOST_LIMIT_mA,
+    MOST_REFUSE_ns,
     MOST_SPAN_ns,
     Peer,
+    REFUSE_ns,
+    SERVE_ns,
     Server,
     ask,
     limit_bounds,
+    pack_adopt,
     pack_answer,
+    pack_change,
     pack_limit,
     unpack,
+    unpack_adopt,
     unpack_answer,
+    unpack_change,
     unpack_limit,
 )
 from loadctl.errors import LoadctlError, NotRunning, UsageError
@@ -455,3 +465,205 @@ def test_ask_a_scan_that_does_not_answer_is_not_running(
         NotRunning, match=r"no answer within 0\.02 s; the command may still be taken"
     ):
         ask(server.path, pack_limit(ZERO, 1, HASH), 1)
+
+
+# changes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change(1, -1, 0),
+        Change(36, 2**31 - 1, 2**62),
+        Change(-(2**31), 4, -(2**62)),
+        Change(5, -1, None),
+    ],
+)
+def test_record_of_a_change_comes_back_as_it_went(change: Change) -> None:
+    data = pack_change(change, 5, HASH)
+    record = unpack(data)
+    assert record is not None
+    assert (len(data), record.kind, record.serial) == (RECORD_BYTES, Kind.TUNE, 5)
+    assert unpack_change(record.body) == change
+
+
+@pytest.mark.parametrize("adopt", [Adopt(1, None), Adopt(64, 1), Adopt(-1, MOST_SPAN_ns)])
+def test_record_of_an_adoption_comes_back_as_it_went(adopt: Adopt) -> None:
+    record = unpack(pack_adopt(adopt, 5, HASH))
+    assert record is not None
+    assert record.kind == Kind.ADOPT
+    assert unpack_adopt(record.body) == adopt
+
+
+def test_records_of_changes_have_their_bytes_where_they_were_first_laid_out() -> None:
+    head = struct.pack("=HHIq", 1, 2, 6, HASH)
+    assert pack_change(Change(31, 2, 8_000), 6, HASH) == (
+        b"ldct" + head + struct.pack("=iiiq", 1, 31, 2, 8_000) + bytes(24)
+    )
+    head = struct.pack("=HHIq", 1, 3, 6, HASH)
+    assert pack_adopt(Adopt(2, 5), 6, HASH) == (
+        b"ldct" + head + struct.pack("=iq", 2, 5) + bytes(32)
+    )
+
+
+@pytest.mark.parametrize("at", range(20, RECORD_BYTES - 20))
+def test_change_with_bytes_where_zeros_belong_is_none(at: int) -> None:
+    body = bytearray(pack_change(Change(31, 2, 8_000), 6, HASH)[20:])
+    body[at] = 1
+    assert unpack_change(bytes(body)) is None
+
+
+@pytest.mark.parametrize("at", range(12, RECORD_BYTES - 20))
+def test_adoption_with_bytes_where_zeros_belong_is_none(at: int) -> None:
+    body = bytearray(pack_adopt(Adopt(1, None), 6, HASH)[20:])
+    body[at] = 1
+    assert unpack_adopt(bytes(body)) is None
+
+
+@pytest.mark.parametrize("has_value", [-1, 2, 256])
+def test_change_that_neither_has_a_value_nor_has_none_is_none(has_value: int) -> None:
+    assert unpack_change(struct.pack("=iiiq", has_value, 31, 0, 0) + bytes(24)) is None
+
+
+def test_change_back_that_has_a_value_is_none() -> None:
+    assert unpack_change(struct.pack("=iiiq", 0, 31, 0, 1) + bytes(24)) is None
+
+
+# more than a scan takes in
+
+
+class Clock:
+    """Goes on by a step at every look."""
+
+    def __init__(self, step_ns: int) -> None:
+        self.now_ns = 0
+        self.step_ns = step_ns
+
+    def __call__(self) -> int:
+        self.now_ns += self.step_ns
+        return self.now_ns
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Server]:
+    """A server on a machine where a record takes half of the time that there is."""
+    found = Server(tmp_path / "control", Clock(SERVE_ns // 2))
+    yield found
+    found.close()
+
+
+def flood(peer: socket.socket, n: int, serial: int = 1) -> None:
+    for _ in range(n):
+        peer.send(pack_limit(ZERO, serial, HASH))
+
+
+def count_of(peer: socket.socket) -> int:
+    """How many answers there are."""
+    n = 0
+    while True:
+        try:
+            peer.recv(RECORD_BYTES)
+        except BlockingIOError:
+            return n
+        n += 1
+
+
+def test_server_takes_in_what_the_time_allows_and_one_record_always(
+    slow: Server, peers: ExitStack
+) -> None:
+    peer, asked = connect(slow, peers), Asked()
+    flood(peer, 20)
+    slow.drain(asked)
+    assert len(asked.records) == 2
+    assert count_of(peer) < 20
+    slow._clock_ns = Clock(100 * SERVE_ns)
+    before = len(asked.records)
+    slow.drain(asked)
+    assert len(asked.records) == before + 1
+
+
+def test_server_begins_with_another_peer_each_scan(slow: Server, peers: ExitStack) -> None:
+    """Where time is short the first would keep all others out."""
+    slow._clock_ns = Clock(SERVE_ns)
+    flooding = []
+    for _ in range(4):
+        flooding.append(connect(slow, peers))
+        slow.drain(Asked())
+    asked = Asked()
+    for _ in range(4):
+        for i, peer in enumerate(flooding):
+            flood(peer, 2, i)
+        slow.drain(asked)
+    assert len(set(asked.records)) > 2
+
+
+@pytest.mark.parametrize(
+    ("spare_ns", "refuse_ns"),
+    [
+        (0, REFUSE_ns),
+        (SPARE_PART * REFUSE_ns, REFUSE_ns),
+        (SPARE_PART * 5 * REFUSE_ns, 5 * REFUSE_ns),
+        (10**12, MOST_REFUSE_ns),
+    ],
+)
+def test_server_tells_more_that_it_is_busy_where_the_period_has_time_left(
+    tmp_path: Path, peers: ExitStack, spare_ns: int, refuse_ns: int
+) -> None:
+    step_ns = REFUSE_ns // 4
+    found = Server(tmp_path / "control", Clock(step_ns))
+    peer, asked = connect(found, peers), Asked()
+    flood(peer, 150)
+    found.drain(asked, spare_ns)
+    n_whole = count_of(peer)
+    assert n_whole * step_ns == pytest.approx(SERVE_ns + refuse_ns, abs=2 * step_ns)
+    found.close()
+
+
+def test_server_lets_a_change_that_was_begun_wait_instead_of_telling_it_busy(
+    server: Server, peers: ExitStack
+) -> None:
+    """Else what belongs together would be torn apart, and none of it could ever come about."""
+    first, asked = connect(server, peers), Asked()
+    server.drain(asked)
+    (peer,) = server._peers.values()
+    peer.staged.append(Change(1, -1, 1))
+    flood(first, MOST_RECORDS_PER_SCAN + 3)
+    server.drain(asked)
+    assert len(asked.records) == MOST_RECORDS_PER_SCAN
+    assert count_of(first) == MOST_RECORDS_PER_SCAN
+    server.drain(asked)
+    assert len(asked.records) == MOST_RECORDS_PER_SCAN + 3
+    peer.staged.clear()
+    flood(first, MOST_RECORDS_PER_SCAN + 3)
+    server.drain(asked)
+    assert count_of(first) == MOST_RECORDS_PER_SCAN + 6
+
+
+def test_server_tells_a_bounded_number_that_it_is_busy(
+    server: Server, peers: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "MOST_BUSY_PER_SCAN", 10)
+    peer, asked = connect(server, peers), Asked()
+    flood(peer, MOST_RECORDS_PER_SCAN + 50)
+    server.drain(asked)
+    assert count_of(peer) == MOST_RECORDS_PER_SCAN + 10
+
+
+def test_server_lets_nobody_in_while_it_tells_others_that_it_is_busy(
+    server: Server, peers: ExitStack
+) -> None:
+    """New peers come in at the begin of a scan's records, a few."""
+    peer = connect(server, peers)
+    flood(peer, MOST_RECORDS_PER_SCAN + 5)
+    late: list[socket.socket] = []
+
+    def answer_to(data: bytes, own: Peer) -> bytes:
+        if len(late) < 1:
+            late.append(connect(server, peers))
+        return pack_answer(Answer(Code.ACCEPTED), 1, 1, 0)
+
+    server.drain(answer_to)
+    assert count_of(peer) == MOST_RECORDS_PER_SCAN + 5
+    late[0].send(b"x")
+    server.drain(Asked())
+    assert count_of(late[0]) == 1

@@ -28,7 +28,7 @@ from loadctl.control import (
 )
 from loadctl.events import Event
 from loadctl.modes import FAILSAFE, RUN
-from loadctl.status import _event
+from loadctl.status import event_line
 from loadctl.tables import Tables, signed_hash
 from loadctl.tuning import KEYS, Layer
 from tests.support import sim_sites
@@ -105,7 +105,7 @@ class TunedRig(VirtualRig):
 
     def words(self) -> list[str]:
         events = [event for event in self.snapshot()["events"] if event["kind"] // 10 == 6]
-        return [_event(self.tables, event) for event in events]
+        return [event_line(self.tables, event) for event in events]
 
     def close(self) -> None:
         self.peer.close()

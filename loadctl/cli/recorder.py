@@ -14,11 +14,14 @@ import click
 
 from loadctl import runtime
 from loadctl.errors import ConfigError, NotRunning
+from loadctl.flight.writer import KEEP_BYTES, KEEP_s
 from loadctl.journal import loop, place
 from loadctl.journal.sql import Bounds
 from loadctl.units import NS_PER_S, ns_from_s
 
 FIND_EVERY_ns = NS_PER_S
+S_PER_DAY = 86_400
+BYTES_PER_MB = 1_000_000
 DEFAULT = Bounds()
 
 
@@ -73,6 +76,20 @@ DEFAULT = Bounds()
     show_default=True,
     help="Keep one-minute history and sessions so long.",
 )
+@click.option(
+    "--flight-days",
+    type=click.IntRange(1, 366),
+    default=KEEP_s // S_PER_DAY,
+    show_default=True,
+    help="Keep recordings of every scan so long.",
+)
+@click.option(
+    "--flight-mb",
+    type=click.IntRange(0, 1_000_000),
+    default=KEEP_BYTES // BYTES_PER_MB,
+    show_default=True,
+    help="Let them take at most so many MB; 0: none are made.",
+)
 def recorder(
     site: str | None,
     runtime_dir: Path | None,
@@ -82,8 +99,10 @@ def recorder(
     event_days: int,
     second_days: int,
     minute_days: int,
+    flight_days: int,
+    flight_mb: int,
 ) -> None:
-    """Record the events and the history of a running site.
+    """Record the events, the history and every scan of a running site.
 
     Exit code 2 where the state directory cannot be written.
     """
@@ -98,7 +117,15 @@ def recorder(
         folder = place.Place(top / site_dir.path.name)
         lock_fd = place.hold(folder.path)
         say(f"{site_dir.path.name}: records to {folder.path}")
-        drains = loop.drains_of(site_dir, folder, bounds, ns_from_s(flush_s), say)
+        drains = loop.drains_of(
+            site_dir,
+            folder,
+            bounds,
+            ns_from_s(flush_s),
+            flight_days * S_PER_DAY,
+            flight_mb * BYTES_PER_MB,
+            say,
+        )
         loop.run(drains, lambda: sleep(loop.LOOK_EVERY_ns), say)
         os.close(lock_fd)
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from loadctl.errors import LoadctlError
+from loadctl.flight.writer import FlightWriter
 from loadctl.journal.place import Place
 from loadctl.journal.sql import Bounds
 from loadctl.journal.writer import Journal
@@ -38,12 +39,21 @@ class Drain(Protocol):
 
 
 def drains_of(
-    site_dir: SiteDir, place: Place, bounds: Bounds, flush_ns: int, say: Say
+    site_dir: SiteDir,
+    place: Place,
+    bounds: Bounds,
+    flush_ns: int,
+    flight_s: float,
+    flight_bytes: int,
+    say: Say,
 ) -> list[Drain]:
-    """Everything that is recorded of a site."""
-    return [
-        Journal(site_dir, place, say, bounds=bounds, flush_ns=flush_ns),
-    ]
+    """Everything that is recorded of a site; no recordings of scans where they may take no byte."""
+    drains: list[Drain] = [Journal(site_dir, place, say, bounds=bounds, flush_ns=flush_ns)]
+    if flight_bytes > 0:
+        drains.append(
+            FlightWriter(site_dir, place.flight, keep_s=flight_s, keep_bytes=flight_bytes)
+        )
+    return drains
 
 
 def run(drains: Sequence[Drain], sleep: Callable[[], bool], say: Say) -> None:

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadctl.errors import LoadctlError, UsageError
+from loadctl.journal.whole import copy_whole, flaw_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -122,13 +123,7 @@ def take(name: str, path: Path, copy: Path) -> None:
         shutil.copyfile(path, copy)
         return
     try:
-        with (
-            contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source,
-            contextlib.closing(sqlite3.connect(copy)) as target,
-        ):
-            source.backup(target)
-            # A file of its own, without the log beside it that belongs to a journal in use.
-            target.execute("PRAGMA journal_mode=DELETE")
+        copy_whole(path, copy)
     except sqlite3.Error as error:
         raise BackupError(f"{path}: cannot be copied: {error}") from error
 
@@ -239,12 +234,11 @@ def read_members(
 
 def require_whole(journal: Path, words: str) -> None:
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as opened:
-            (answer,) = opened.execute("PRAGMA integrity_check(1)").fetchone()
+        flaw = flaw_of(journal)
     except sqlite3.Error as error:
         raise BackupError(f"{words}: no journal: {error}") from error
-    if answer != "ok":
-        raise BackupError(f"{words}: damaged: {answer}")
+    if flaw:
+        raise BackupError(f"{words}: damaged: {flaw}")
 
 
 # putting it back

@@ -14,10 +14,10 @@ import click
 from loadctl import backup as archive
 from loadctl import runtime
 from loadctl.errors import ConfigError
+from loadctl.journal import place
 from loadctl.site.load import load_site
 
 CONFIG_DIR = Path("/etc/loadctl")
-STATE_DIR = Path("/var/lib/loadctl")
 folder = click.Path(file_okay=False, path_type=Path)
 archive_argument = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
@@ -41,9 +41,7 @@ def with_places(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def places_of(config_dir: Path, maps_dir: Path | None, state_dir: Path | None) -> archive.Places:
-    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    state = state_dir or (Path(given) if given else STATE_DIR)
-    return archive.Places(config_dir, maps_dir or config_dir / "maps", state)
+    return archive.Places(config_dir, maps_dir or config_dir / "maps", place.state_dir(state_dir))
 
 
 @click.command()
@@ -89,8 +87,8 @@ def restore(
         archive.require_unused([places.of(n) for n in copies if n.startswith("journals/")])
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         replaced = archive.put_back(copies, places, stamp)
-    for place, aside in replaced.items():
-        click.echo(f"{place}" + (f", before: {aside}" if aside is not None else ""))
+    for path, aside in replaced.items():
+        click.echo(f"{path}" + (f", before: {aside}" if aside is not None else ""))
     click.echo(f"{len(replaced)} files of {manifest.made_at}, loadctl {manifest.version}")
     warn_of_mistakes(copies, places)
 

@@ -152,7 +152,7 @@ class LiveSite:
 def open_live(site_dir: SiteDir) -> LiveSite:
     if not site_dir.is_locked():
         raise NotRunning(f"{site_dir.path.name}: not running")
-    tables = plain.load(site_dir.tables.read_text())
+    tables = plain.load_file(site_dir.tables)
     slots = Slots(tables)
     rules = Rules(slots, {model: parse_map(raw, model) for model, raw in tables.maps.items()})
     try:

@@ -104,7 +104,7 @@ class StatusReader:
                 return
             image = Reader(self.site_dir.image)
             image.snapshot()
-            tables = plain.load(self.site_dir.tables.read_text())
+            tables = plain.load_file(self.site_dir.tables)
         except (FileNotFoundError, NotRunning):
             return
         self._tables, self._image, self._image_id = tables, image, image_id

@@ -13,6 +13,9 @@ import hashlib
 import json
 import typing
 from dataclasses import dataclass
+from pathlib import Path
+
+from loadctl.errors import LoadctlError
 
 Phases = tuple[int, int, int]
 Row = typing.TypeVar("Row")
@@ -154,6 +157,15 @@ def load(text: str) -> Tables:
         maps=raw["maps"],
         site_hash=raw["site_hash"],
     )
+
+
+def load_file(path: Path) -> Tables:
+    """What a site left in its runtime directory, which may be of a version with other rows."""
+    try:
+        return load(path.read_text())
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        words = str(error) or type(error).__name__
+        raise LoadctlError(f"{path}: written by another version ({words})") from error
 
 
 def _row(row_type: type[Row], raw: dict[str, typing.Any]) -> Row:

@@ -106,7 +106,7 @@ def limit(
     site_dir = runtime.find_site(runtime.search_dirs(runtime_dir), site_name)
     if not site_dir.is_locked():
         raise NotRunning(f"{site_dir.path.name}: not running")
-    tables = plain.load(site_dir.tables.read_text())
+    tables = plain.load_file(site_dir.tables)
     circuit_i = find_circuit(tables, circuit)
     words = Limit(
         circuit_i,

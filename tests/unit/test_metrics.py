@@ -17,12 +17,15 @@ from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
 from hw.wire import Code
 from loadctl import tables as plain
+from loadctl.errors import LoadctlError
 from loadctl.guard.words import Cause, State
 from loadctl.image import bin_end_ns
 from loadctl.link import Link
 from loadctl.metrics.collect import buckets, is_good
 from loadctl.metrics.families import SPECS
 from loadctl.metrics.serve import MetricsServer
+from loadctl.runtime import SiteDir
+from loadctl.status import StatusReader
 from tests.support import scraped, sim_sites
 from tests.support.scan_rig import S_ns, VirtualRig
 from tests.support.watched_site import WatchedSite
@@ -294,3 +297,28 @@ def test_nothing_is_read_between_scrapes(running: RunningSite, server: MetricsSe
     time.sleep(0.1)
     running.rig.run_for(S_ns)
     assert scraped.get(server).value("loadctl_scans_total") == 124
+
+
+def test_site_of_another_version_does_not_hide_others(
+    running: RunningSite, server: MetricsServer, tmp_path: Path
+) -> None:
+    """Tables with other rows beside an image that can be read."""
+    image = running.site.site_dir.image.read_bytes()
+    tables = running.site.site_dir.tables.read_text()
+    changed = {
+        "more": tables.replace('"weight"', '"other"'),
+        "fewer": "{}",
+        "none": "[]",
+        "odd": tables.replace('"buses": [', '"buses": [7, '),
+    }
+    for name, text in changed.items():
+        other = tmp_path / name
+        other.mkdir()
+        (other / "lock").touch()
+        (other / "image").write_bytes(image)
+        (other / "tables.json").write_text(text)
+        with pytest.raises(LoadctlError, match=r"tables\.json: written by another version"):
+            StatusReader(SiteDir(other)).raw()
+    seen = scraped.get(server)
+    assert seen.value("loadctl_up", site=SITE) == 1
+    assert [seen.value("loadctl_up", site=name) for name in changed] == [0] * len(changed)

@@ -32,6 +32,10 @@ FRAME = struct.Struct("<4sII")  # mark, bytes that follow, their sum
 MARK = b"scns"
 META = struct.Struct("<IIqqIIqqqqqqqqII")
 LEVEL = 6
+# More than any tape makes (a ring has 2^21 words), and no more than a machine can hold.
+HEAD_MOST_BYTES = 1 << 24
+CHUNK_MOST_BYTES = 1 << 26
+CHUNK_MOST_WORDS = 1 << 23
 
 
 class Gap(IntEnum):
@@ -94,7 +98,11 @@ class Head(NamedTuple):
 
     @property
     def tables(self) -> Tables:
-        return plain.load(json.dumps(self.more["tables"]))
+        """LoadctlError where they are of a version with other rows."""
+        try:
+            return plain.load(json.dumps(self.more["tables"]))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise UsageError(f"its tables are of another version of loadctl ({error})") from error
 
 
 def hex_of(value: int) -> str:
@@ -137,6 +145,18 @@ class Damaged(LoadctlError):
     """The sum of a chunk is not that of its bytes."""
 
 
+def unpacked(packed: bytes | memoryview, most_bytes: int) -> bytes:
+    """ValueError where it holds more than that, less than it says, or something behind its end."""
+    unfold = zlib.decompressobj()
+    try:
+        plain_bytes = unfold.decompress(packed, most_bytes)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if not unfold.eof or unfold.unused_data:
+        raise ValueError("its length is not what it should be")
+    return plain_bytes
+
+
 def read_head(file: BinaryIO, name: str) -> Head:
     raw = file.read(HEAD.size)
     if len(raw) < HEAD.size or not raw.startswith(MAGIC):
@@ -149,10 +169,16 @@ def read_head(file: BinaryIO, name: str) -> Head:
             f"{name}: recorded with layout {hex_of(layout_hash)}, this loadctl has"
             f" {hex_of(PLANT_LAYOUT_HASH)}; replay it with the version that recorded it"
         )
-    packed = file.read(n_bytes)
+    packed = file.read(min(n_bytes, HEAD_MOST_BYTES))
+    if len(packed) < n_bytes <= HEAD_MOST_BYTES:
+        raise UsageError(f"{name}: it ends within its head")
     if zlib.crc32(packed) != checksum:
         raise Damaged(f"{name}: its head is damaged")
-    return Head(version, layout_hash, site_hash, json.loads(zlib.decompress(packed)))
+    try:
+        more = json.loads(unpacked(packed, HEAD_MOST_BYTES))
+    except ValueError as error:
+        raise Damaged(f"{name}: its head is damaged: {error}") from None
+    return Head(version, layout_hash, site_hash, more)
 
 
 class Frame(NamedTuple):
@@ -171,8 +197,9 @@ def frames(file: BinaryIO) -> Iterator[Frame]:
         if not raw:
             return
         mark, n_bytes, checksum = FRAME.unpack(raw) if len(raw) == FRAME.size else (b"", 0, 0)
-        body = file.read(n_bytes) if mark == MARK else b""
-        is_torn = mark != MARK or len(body) < n_bytes
+        has_mark = mark == MARK and n_bytes <= CHUNK_MOST_BYTES
+        body = file.read(n_bytes) if has_mark else b""
+        is_torn = not has_mark or len(body) < n_bytes
         is_good = not is_torn and len(body) >= META.size and zlib.crc32(body) == checksum
         yield Frame(at, file.tell(), body if is_good else None)
         if is_torn:
@@ -187,19 +214,19 @@ def chunk_of(body: bytes) -> Chunk:
     """LoadctlError where whole bytes hold no records: somebody else wrote them."""
     meta = meta_of(body)
     try:
-        raw = zlib.decompress(body[META.size :])
-    except zlib.error as error:
+        raw = unpacked(memoryview(body)[META.size :], CHUNK_MOST_BYTES)
+    except ValueError as error:
         raise Damaged(f"chunk of scan {meta.first_scan}: {error}") from None
     packed = memoryview(raw)[meta.n_plant_bytes :]
     plant = raw[: meta.n_plant_bytes] if meta.has_plant else None
-    if meta.n_words > 8 * len(raw) + 64:
+    if meta.n_words > min(8 * len(raw) + 64, CHUNK_MOST_WORDS):
         raise Damaged(f"chunk of scan {meta.first_scan}: {meta.n_words} words cannot be in it")
     words = unpack(packed, meta.n_words)
     return Chunk(meta, plant, memoryview(words).cast("q"))
 
 
 def flight_files(folder: Path) -> list[Path]:
-    """Oldest first: names begin with the time."""
+    """By name, which begins with the time by the wall clock, right or wrong."""
     return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())
 
 

@@ -52,7 +52,7 @@ class Item:
 class Note:
     """Something about the recording itself: a gap, or damage."""
 
-    kind: str  # "gap", "damaged", "torn"
+    kind: str  # "gap", "damaged", "torn", "skipped"
     where: str
     words: str
     at_ns: int | None = None  # UTC
@@ -129,7 +129,8 @@ class Range:
 
 
 def find(path: Path) -> Recording:
-    """Read every head and the head of every chunk, and see which are whole."""
+    """Read every head and the head of every chunk, and see which are whole. In a folder a file that
+    cannot be read is named and left out; one that was asked for is refused."""
     if path.is_dir():
         paths = flight_files(path)
         if not paths:
@@ -142,16 +143,29 @@ def find(path: Path) -> Recording:
     for one in paths:
         with one.open("rb") as file:
             try:
-                recording.files.append((one, read_head(file, one.name)))
-            except Damaged as error:
-                recording.notes.append(Note("damaged", one.name, str(error)))
+                head = read_head(file, one.name)
+                require_tables(head, one.name)
+            except LoadctlError as error:
+                if one == path:
+                    raise
+                kind = "damaged" if isinstance(error, Damaged) else "skipped"
+                recording.notes.append(Note(kind, one.name, f"{error}; left out"))
                 continue
+            recording.files.append((one, head))
             size = one.stat().st_size
             for frame in frames(file):
                 recording.items += _item(one, frame, size, recording.notes)
     if not recording.files:
-        raise UsageError(f"{path}: nothing in it can be read")
+        why = recording.notes[0].words
+        raise UsageError(f"{path}: nothing in it can be read; {why}")
     return recording
+
+
+def require_tables(head: Head, name: str) -> None:
+    try:
+        _ = head.tables
+    except LoadctlError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def _item(path: Path, frame: Frame, size: int, notes: list[Note]) -> Iterator[Item]:

@@ -28,7 +28,7 @@ def _place(recording: Recording, option: str, text: str | None) -> tuple[int | N
         return int(text), None
     try:
         return None, _ns(datetime.fromisoformat(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         of_day = time.fromisoformat(text)

@@ -22,6 +22,7 @@ from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.errors import LoadctlError, NotRunning
 from loadctl.flight.files import (
+    CHUNK_MOST_WORDS,
     SUFFIX,
     Gap,
     Meta,
@@ -57,7 +58,7 @@ class Source:
         self.ring = RingReader(site_dir.flight)
         if self.ring.layout_hash != PLANT_LAYOUT_HASH:
             raise LoadctlError(f"{site_dir.flight}: of another version of loadctl")
-        self.tables: Tables = plain.load(site_dir.tables.read_text())
+        self.tables: Tables = plain.load_file(site_dir.tables)
         if plain.signed_hash(self.tables) != self.ring.site_hash:
             raise NotRunning(f"{site_dir.tables}: not the site that the scan runs")
         self.site_dir = site_dir
@@ -122,6 +123,8 @@ class FlightWriter:
         self.began_at_ns = 0  # of the first record in the file
         self.now_ns = 0
         self.n_bytes = 0  # whole chunks of the file
+        self.has_chunk = False  # the file has one
+        self.own: dict[Path, int] = {}  # files of this writer: when each was written to, monotonic
         self.hash: int | None = None  # of the plant block after the newest record read
         self.expected: int | None = None  # sequence of the record that comes next
 
@@ -137,6 +140,8 @@ class FlightWriter:
                 self._drain(self.source)
         except OSError:
             self._give_up(Gap.NOT_WRITTEN)
+            with contextlib.suppress(OSError):  # what is too old may be what the disk is full of
+                self._bound()
             raise
 
     def close(self) -> None:
@@ -146,6 +151,9 @@ class FlightWriter:
             if self.source is not None:
                 self._drain(self.source)
             self._end_chunk()
+        except OSError:
+            self._give_up(Gap.NOT_WRITTEN)
+            raise
         finally:
             self._close_file()
             self.source = None
@@ -185,28 +193,29 @@ class FlightWriter:
 
     def _left_by(self, source: Source) -> Meta | None:
         """Where an earlier writer ended in this ring; its file is open again then, torn tail cut
-        off."""
-        files = flight_files(self.folder) if self.folder.is_dir() else []
-        for path in files[-1:]:
-            with path.open("rb") as file:
-                try:
-                    head = read_head(file, path.name)
-                except LoadctlError:
-                    return None
-                n_bytes, first, newest = file.tell(), None, None
-                for frame in frames(file):
-                    if frame.body is None:
-                        break
-                    n_bytes, newest = frame.end, meta_of(frame.body)
-                    first = first or newest
-            if first is None or newest is None or head.site_hash != source.ring.site_hash:
-                return None
-            if (newest.born_pid, newest.born_at_ns) != source.ring.born:
+        off. Which file that is its records say: names and times are those of a wall clock."""
+        found: list[tuple[int, Path]] = []
+        for path in flight_files(self.folder) if self.folder.is_dir() else []:
+            first = first_of(path, source.ring.site_hash)
+            if first is not None and (first.born_pid, first.born_at_ns) == source.ring.born:
+                found.append((first.first_sequence, path))
+            elif first is not None:
                 self.gap = Gap.RESTARTED
-                return None
-            self._reopen(path, n_bytes, first.first_at_ns)
-            return newest
-        return None
+        if not found:
+            return None
+        _, path = max(found)
+        first = newest = None
+        with path.open("rb") as file:
+            read_head(file, path.name)
+            for frame in frames(file):
+                if frame.body is None:
+                    break
+                n_bytes, newest = frame.end, meta_of(frame.body)
+                first = first or newest
+        assert first is not None, "its first chunk was whole a moment ago"
+        assert newest is not None
+        self._reopen(path, n_bytes, first.first_at_ns)
+        return newest
 
     # records
 
@@ -236,7 +245,10 @@ class FlightWriter:
                 self._turn(plant)
                 plant = None
             at = end
-        if self.pending is not None and self.pending.span_ns >= 2 * self.chunk_ns:
+        if self.pending is not None and (
+            self.pending.span_ns >= 2 * self.chunk_ns
+            or len(self.pending.words) >= CHUNK_MOST_WORDS // 2
+        ):
             self._end_chunk()  # the image showed no block that a record ended in
 
     def _take(self, record: memoryview, position: int) -> None:
@@ -289,7 +301,9 @@ class FlightWriter:
         self.file.write(data)
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.n_bytes += len(data)
+        self.n_bytes, self.has_chunk = self.n_bytes + len(data), True
+        if self.path is not None:
+            self.own[self.path] = self.now_ns
         self.pending = Pending(None, Gap.NONE)
         self.gap = Gap.NONE
         self._bound()
@@ -309,8 +323,10 @@ class FlightWriter:
         self.path = self._new_name()
         head = head_bytes(tables, {"loadctl": _version()})
         self.file = self.path.open("xb")
+        self.n_bytes, self.began_at_ns, self.has_chunk = len(head), at_ns, False
         self.file.write(head)
-        self.n_bytes, self.began_at_ns = len(head), at_ns
+        self.file.flush()
+        os.fsync(self.file.fileno())  # before its name is: else that may be of an empty file
         sync_folder(self.folder)
 
     def _new_name(self) -> Path:
@@ -325,30 +341,59 @@ class FlightWriter:
         self.file.truncate(n_bytes)
         self.file.seek(n_bytes)
         self.path, self.n_bytes, self.began_at_ns = path, n_bytes, began_at_ns
+        self.has_chunk = True
 
     def _bound(self) -> None:
-        """Remove the oldest files beyond what is kept; never the one that is written."""
+        """Remove the oldest files beyond what is kept; never the one that is written. Files of this
+        writer are as old as the monotonic clock says. Those before it have only the wall clock,
+        which may be off: of them one goes by its age for each chunk, some sixty times as fast as
+        files come, so that a clock that is ahead for a while takes few."""
         files = [(path, path.stat()) for path in flight_files(self.folder) if path != self.path]
-        total = self.n_bytes + sum(stat.st_size for _, stat in files)
+        files.sort(key=lambda file: (file[0] in self.own, self._written_ns(*file)))
+        total = sum(stat.st_size for _, stat in files) + (self.n_bytes if self.path else 0)
+        may_age = True
         for path, stat in files:
-            is_old = self.wall_ns() - stat.st_mtime_ns > self.keep_ns
+            is_own = path in self.own
+            now_ns = self.now_ns if is_own else self.wall_ns()
+            is_old = now_ns - self._written_ns(path, stat) > self.keep_ns and (is_own or may_age)
             if is_old or total > self.keep_bytes:
                 path.unlink(missing_ok=True)
+                self.own.pop(path, None)
                 total -= stat.st_size
+                may_age = may_age and is_own
+
+    def _written_ns(self, path: Path, stat: os.stat_result) -> int:
+        """When a file was written to: monotonic for one of this writer, else UTC."""
+        return self.own.get(path, stat.st_mtime_ns)
 
     def _give_up(self, gap: Gap) -> None:
-        """What was at hand is lost; whole chunks stay."""
+        """What was at hand is lost; whole chunks stay, and a file that has none does not."""
         self.pending, self.gap, self.hash, self.expected = None, gap, None, None
-        if self.file is not None and self.path is not None:
-            with contextlib.suppress(OSError):  # a torn tail is read as one
-                os.truncate(self.path, self.n_bytes)
+        path = self.path
+        if self.file is not None and path is not None:
+            with contextlib.suppress(OSError):
                 self._close_file()
-            self.file = None
+            with contextlib.suppress(OSError):  # a torn tail is read as one
+                if self.has_chunk:
+                    os.truncate(path, self.n_bytes)
+                else:
+                    path.unlink(missing_ok=True)
 
     def _close_file(self) -> None:
         if self.file is not None:
-            file, self.file = self.file, None
+            file, self.file, self.path = self.file, None, None
             file.close()
+
+
+def first_of(path: Path, site_hash: int) -> Meta | None:
+    """The head of a file's first chunk; None where it has none, or is of another site."""
+    with path.open("rb") as file:
+        try:
+            head = read_head(file, path.name)
+        except LoadctlError:
+            return None
+        body = next((frame.body for frame in frames(file)), None)
+    return None if body is None or head.site_hash != site_hash else meta_of(body)
 
 
 def _version() -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +15,23 @@ import pytest
 
 from loadctl.errors import LoadctlError, UsageError
 from loadctl.flight import files as flight_format
-from loadctl.flight.files import FRAME, HEAD, META, Gap, frames, meta_of, read_head
+from loadctl.flight.files import (
+    FRAME,
+    HEAD,
+    META,
+    Damaged,
+    Gap,
+    chunk_of,
+    frames,
+    meta_of,
+    read_head,
+    unpacked,
+)
 from loadctl.flight.replay import Played, Recording, Replay, find
 from loadctl.flight.ring import RingWriter
 from loadctl.flight.tape import Tape, most_words, ring_words
 from loadctl.tables import signed_hash
-from tests.support.flights import Flight, faulty_flight, files
+from tests.support.flights import Flight, WALL_ns, faulty_flight, files
 from tests.support.scan_rig import S_ns, START_ns
 
 SEED = 1
@@ -358,3 +371,171 @@ def test_tape_alone_costs_no_file(tmp_path: Path) -> None:
     assert isinstance(taped.rig.core, Tape)
     taped.run(5 * S_ns, drains=False)
     assert not taped.folder.exists()
+
+
+# clocks that are off, and files that are none
+
+
+def left_files(taped: Flight, n: int, age_s: int = 3_600) -> list[Path]:
+    """Recordings of an earlier writer, one an hour; the last is of just now."""
+    taped.folder.mkdir(exist_ok=True)
+    now_s = (WALL_ns + taped.rig.clock.now_ns()) // S_ns
+    paths = [taped.folder / f"20251101T{i:06d}Z.flight" for i in range(n)]
+    for i, path in enumerate(paths):
+        path.write_bytes(b"a recording")
+        at_s = now_s - (n - i) * age_s
+        os.utime(path, (at_s, at_s))
+    return paths
+
+
+def test_clock_that_is_ahead_for_a_minute_takes_few_files(tmp_path: Path) -> None:
+    taped = flight(tmp_path, chunk_s=30, keep_s=7 * 86_400)
+    left = left_files(taped, 100)
+    taped.run(10 * S_ns)
+    ahead_ns = [30 * 86_400 * S_ns]
+    taped.writer.wall_ns = lambda: WALL_ns + taped.rig.clock.now_ns() + ahead_ns[0]
+    taped.run(65 * S_ns)
+    ahead_ns[0] = 0
+    taped.run(65 * S_ns)
+    gone = [path for path in left if not path.exists()]
+    assert gone == left[: len(gone)]  # the oldest
+    assert 1 <= len(gone) <= 3
+
+
+def test_files_that_are_too_old_go_one_a_chunk(tmp_path: Path) -> None:
+    taped = flight(tmp_path, chunk_s=10, keep_s=60)
+    left = left_files(taped, 20)
+    taped.run(125 * S_ns)
+    n_left = sum(path.exists() for path in left)
+    assert 20 - 13 <= n_left <= 20 - 7  # a chunk ends with the first look after its time
+
+
+def test_boot_without_a_clock_keeps_the_files_of_this_boot(tmp_path: Path) -> None:
+    """The wall clock begins at 1970 and is set by the network a while later."""
+    taped = flight(tmp_path, chunk_s=5, rotate_s=20, keep_s=7 * 86_400)
+    taped.writer.wall_ns = taped.rig.clock.now_ns
+    taped.run(90 * S_ns)
+    before = list(files(taped.folder))
+    for path in before:
+        os.utime(path, (0, 0))
+    assert len(before) >= 4
+    taped.writer.wall_ns = lambda: WALL_ns + taped.rig.clock.now_ns()
+    taped.run(60 * S_ns)
+    assert [path for path in before if not path.exists()] == []
+
+
+def test_files_of_this_writer_go_in_the_order_in_which_they_were_written(tmp_path: Path) -> None:
+    """By their size; those after the clock was set back have the lower names."""
+    taped = flight(tmp_path, chunk_s=5, keep_bytes=40_000)
+    left = left_files(taped, 3)
+    taped.run(40 * S_ns)
+    early = [path for path in files(taped.folder) if path not in left]
+    taped.writer.wall_ns = taped.rig.clock.now_ns
+    taped.run(400 * S_ns)
+    assert [path for path in [*left, *early] if path.exists()] == []
+    recording, played = play(taped.end())
+    assert recording.metas
+    assert (played.differences, played.n_unplayed) == ([], 0)
+
+
+def test_killed_writer_goes_on_in_its_file_whatever_the_names_say(tmp_path: Path) -> None:
+    taped = flight(tmp_path)
+    taped.run(150 * S_ns)
+    (own,) = files(taped.folder)
+    (tmp_path / "other").mkdir()
+    other = Flight(taped.rig.tables, taped.scenario, tmp_path / "other")
+    other.run(70 * S_ns)
+    shutil.copy(next(files(other.end())), taped.folder / "20991231T000000Z.flight")
+    (taped.folder / "20991231T000001Z.flight").touch()
+    taped.writer = taped.new_writer()
+    taped.run(90 * S_ns)
+    taped.end()
+    recording, played = play(own)
+    assert (played.n_scans, played.differences, gaps(recording)) == (240, [], [Gap.BEGAN])
+    assert_seamless(recording)
+
+
+def test_file_on_a_full_disk_that_got_no_chunk_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is beyond the bounds goes: it may be what the disk is full of."""
+    taped = flight(tmp_path, chunk_s=10, keep_s=60)
+    left = left_files(taped, 3)
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            taped.run(60 * S_ns)
+    assert list(files(taped.folder)) == left[1:]
+
+
+def test_head_is_on_the_disk_before_its_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taped = flight(tmp_path, chunk_s=10)
+    taped.folder.mkdir()
+    synced = []
+    fsync = os.fsync
+
+    def seen(fd: int) -> None:
+        synced.append((os.path.isdir(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    taped.run(20 * S_ns)
+    assert [is_folder for is_folder, _ in synced[:2]] == [False, True]
+    assert synced[0][1] > HEAD.size
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "old"])
+def test_file_that_cannot_be_read_is_left_out_of_a_folder_and_refused_alone(
+    tmp_path: Path, kind: str
+) -> None:
+    taped = flight(tmp_path)
+    taped.run(70 * S_ns)
+    good = next(files(taped.end()))
+    bad = taped.folder / "20200101T000000Z.flight"
+    shutil.copy(good, bad)
+    if kind == "old":
+        change_head(bad, lambda head: head.__setitem__(3, 0x1234))
+    else:
+        bad.write_bytes(good.read_bytes()[: 0 if kind == "empty" else HEAD.size + 50])
+    with pytest.raises(UsageError, match=rf"^{bad.name}: "):
+        find(bad)
+    recording, played = play(taped.folder)
+    assert [(note.kind, note.where) for note in recording.notes] == [("skipped", bad.name)]
+    assert (played.n_scans, played.is_equal) == (70, True)
+    good.unlink()
+    with pytest.raises(UsageError, match=rf"nothing in it can be read; {bad.name}"):
+        find(taped.folder)
+
+
+def test_file_with_tables_of_another_version_is_one_line(tmp_path: Path) -> None:
+    taped = flight(tmp_path)
+    taped.run(70 * S_ns)
+    path = next(files(taped.end()))
+    with path.open("rb") as file:
+        head = read_head(file, path.name)
+        rest = file.read()
+    head.more["tables"]["tuning"]["new_ns"] = 5
+    packed = zlib.compress(json.dumps(head.more).encode())
+    numbers = (head.layout_hash, head.site_hash, zlib.crc32(packed))
+    begin = HEAD.pack(flight_format.MAGIC, head.version, len(packed), *numbers)
+    path.write_bytes(begin + packed + rest)
+    with pytest.raises(UsageError, match=rf"{path.name}: its tables are of another version"):
+        find(path)
+
+
+def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+    packed = zlib.compress(bytes(1_000_000))
+    assert len(unpacked(packed, 1_000_000)) == 1_000_000
+    for data, most in ((packed, 999_999), (packed + b"x", 1_000_000), (packed[:-9], 1_000_000)):
+        with pytest.raises(ValueError, match="length"):
+            unpacked(data, most)
+    meta = meta_of(bytes(META.size))._replace(n_words=flight_format.CHUNK_MOST_WORDS + 1)
+    body = META.pack(*meta) + zlib.compress(bytes(flight_format.CHUNK_MOST_WORDS))
+    with pytest.raises(Damaged, match="words cannot be in it"):
+        chunk_of(body)

@@ -20,6 +20,7 @@ from loadctl.journal.shape import (
     REASON_AT,
     STATE_A,
     STATE_AT,
+    STATES_PLUGGED,
     Shape,
 )
 from loadctl.units import N_PHASES
@@ -142,7 +143,7 @@ class SessionFold:
             state = sample.values[sample.shape.charger_at(charger_i) + STATE_AT]
             if state == STATE_A and name in self.open:
                 self._end(name, sample.utc_ms)
-            elif state > STATE_A and name not in self.open:
+            elif state in STATES_PLUGGED and name not in self.open:
                 self._begin(name, sample, before if span_s <= HOLD_s else None)
 
     def _begin(self, name: str, sample: Sample, before: Sample | None) -> None:
@@ -164,6 +165,9 @@ class SessionFold:
             return
         charger_i = before.shape.chargers.index(session.charger)
         at = before.shape.charger_at(charger_i)
+        if before.values[at + STATE_AT] == 0:  # it did not answer: what it took, nobody knows
+            session.missing_s += span_s
+            return
         setpoint_mA, *draw_mA = before.values[at : at + HAS_DRAW_AT]
         is_connected = before.values[at + STATE_AT] in STATES_CHARGING
         if before.values[at + HAS_DRAW_AT]:

@@ -26,6 +26,8 @@ MINUTE_CIRCUIT = 31
 MINUTE_CHARGER = 11
 
 STATE_A = 1  # as in the plant block: no car
+STATES_PLUGGED = (2, 3, 4)  # B to D; E and F are faults of a box, with or without a car
+QUALITIES_NOT_BELIEVED = (2, 3)  # implausible, frozen; as in loadctl/law/meters.pxd
 CURRENTS = ("limit", "background", "headroom", "granted", "meter")
 
 
@@ -85,23 +87,27 @@ def shape_of(tables: Tables) -> Shape:
 def values_of(tables: Tables, snapshot: Mapping[str, Any]) -> list[int]:
     """One row of seconds from a snapshot of the image."""
     at_ns = snapshot["scan"]["published_at_ns"]
+    stale_ns = snapshot["site"]["tuning"]["meter_stale_ns"]  # as it is in force
     values: list[int] = []
     for circuit_row, circuit in zip(tables.circuits, snapshot["circuits"], strict=True):
         for name in CURRENTS[:-1]:
             values += circuit[f"{name}_mA"]
         meter = snapshot["meters"][circuit_row.meter] if circuit_row.meter >= 0 else None
-        values += _meter(meter, at_ns, tables.tuning.meter_stale_ns)
+        values += _meter(meter, at_ns, stale_ns)
     for charger_row, charger in zip(tables.chargers, snapshot["chargers"], strict=True):
         is_measured = charger_row.has_measured_current and charger["n_samples"] > 0
         has_draw = is_measured and not charger["is_silent"]
         draw_mA = charger["draw_mA"] if has_draw else (0, 0, 0)
-        state = charger["state"] if charger["has_status"] else 0
+        # What it said last is not known to hold.
+        state = charger["state"] if charger["has_status"] and not charger["is_silent"] else 0
         values += (charger["setpoint_mA"], *draw_mA, has_draw, state, charger["reason"])
     return values
 
 
 def _meter(meter: Mapping[str, Any] | None, at_ns: int, stale_ns: int) -> Iterable[int]:
-    """A value that the control law would not use any more is none."""
-    if meter is None or not meter["has_value"] or at_ns - meter["at_ns"] >= stale_ns:
+    """A value that the control law does not believe, or would not use any more, is none."""
+    if meter is None or not meter["has_value"] or meter["quality"] in QUALITIES_NOT_BELIEVED:
+        return (0, 0, 0, 0)
+    if at_ns - meter["trusted_at_ns"] >= stale_ns:
         return (0, 0, 0, 0)
     return (*meter["load_mA"], 1)

@@ -62,6 +62,18 @@ def places_of(name: str) -> dict[str, tuple[int, int, int]]:
     return found
 
 
+def place_of_meter_stale() -> int:
+    """Its offset in the plant block, whose first struct is the site."""
+    at = 0
+    for value in image.layout()["site"].values():
+        if isinstance(value, dict):
+            return at + 8 * list(value).index("meter_stale_ns")
+        values = value if isinstance(value, list) else [value]
+        at += sum(8 if one.bit_length() > 32 else 4 for one in values)
+    raise LookupError("tuning")
+
+
+METER_STALE_AT = place_of_meter_stale()
 PLACES = {name: places_of(name) for name in ("circuit", "meter", "charger")}
 
 
@@ -98,7 +110,12 @@ class FakeSite:
         self.image = Writer(
             self.site_dir.image, *counts, n_bytes, plain.signed_hash(t), t.site.period_ns
         )
+        self.meter_stale(t.tuning.meter_stale_ns)
         self.publish()
+
+    def meter_stale(self, stale_ns: int) -> None:
+        """As it is in force: it can be tuned."""
+        struct.pack_into("<q", self.image.plant, METER_STALE_AT, stale_ns)
 
     def start_guard(self, pid: int = 77) -> None:
         """A new guard, with a new link."""
@@ -137,7 +154,8 @@ class FakeSite:
         )
 
     def meter(self, meter_i: int, load_mA: Sequence[int]) -> None:
-        self.set("meter", meter_i, has_value=1, load_mA=load_mA, at_ns=self.now_ns)
+        at_ns = self.now_ns
+        self.set("meter", meter_i, has_value=1, load_mA=load_mA, at_ns=at_ns, trusted_at_ns=at_ns)
 
     def event(self, kind: int, who: int = -1, first: int = 0, second: int = 0) -> None:
         self.image.event(kind, who, first, second, self.now_ns)

@@ -16,6 +16,7 @@ from tests.support.builders import make_charger, make_circuit, make_tables
 from tests.support.journal_site import (
     FakeSite,
     FakeWall,
+    S_ns,
     SELDOM_ns,
     START_ns,
     UTC_ms,
@@ -380,3 +381,51 @@ def test_session_of_a_charger_that_left_the_site_file_is_ended(site: FakeSite) -
     (session,) = sessions_of(site)
     assert session["charger"] == "bay2"
     assert session["end_utc"] is not None
+
+
+def test_session_counts_no_energy_of_a_charger_that_does_not_answer(tmp_path: Path) -> None:
+    """Its last state and setpoint stand in the image for as long as it is silent."""
+    site = Recorded(tmp_path, has_measured_current=False)
+    site.stays(5, "A")
+    site.stays(60, "C", 10_000)
+    site.set("charger", 0, is_silent=1)
+    site.record(site.open_journal, 600)
+    assert dicts_of(site, "second")[-1]["bay1.state"] is None
+    site.set("charger", 0, is_silent=0)
+    site.stays(60, "C", 10_000)
+    site.stays(70, "A")
+    (session,) = sessions_of(site)
+    assert session["energy_kWh"] == kWh(120)
+    assert session["missing_min"] == 10
+
+
+@pytest.mark.parametrize("letter", ["E", "F"])
+def test_session_is_not_begun_by_a_fault_of_a_box(tmp_path: Path, letter: str) -> None:
+    site = Recorded(tmp_path)
+    site.stays(5, "A", 0, 0)
+    site.stays(130, letter, 0, 0)
+    assert sessions_of(site) == []
+
+
+@pytest.mark.parametrize("quality", [2, 3])
+def test_history_meter_that_is_not_believed_has_no_value(site: FakeSite, quality: int) -> None:
+    """Implausible, or frozen: it is read in every scan."""
+    site.meter(0, [1, 2, 3])
+    site.set("meter", 0, quality=quality)
+    site.publish()
+    site.journal().drain(site.now_ns)
+    assert dicts_of(site, "second")[0]["main.L1.meter_A"] is None
+
+
+def test_history_meter_is_as_old_as_what_was_last_believed_of_it(site: FakeSite) -> None:
+    """By the tuning that is in force, not that of the site file."""
+    journal = site.journal()
+    site.meter_stale(5 * S_ns)
+    site.meter(0, [1_000, 2, 3])
+    began_ns = site.now_ns
+    for _ in range(7):
+        site.set("meter", 0, at_ns=site.now_ns, trusted_at_ns=began_ns)
+        site.publish()
+        journal.drain(site.now_ns)
+        site.pass_s(1)
+    assert [row["main.L1.meter_A"] for row in dicts_of(site, "second")] == [1] * 5 + [None] * 2

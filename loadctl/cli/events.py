@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from bisect import bisect
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -19,8 +20,8 @@ from loadctl.events import Event
 from loadctl.guard.words import Happening
 from loadctl.journal.notes import Note, Source, kind_name
 from loadctl.journal.place import find_place
-from loadctl.journal.reading import Asked, FIRST_ms, JournalFile, LAST_ms, Rings, Span
-from loadctl.journal.sql import EventRow
+from loadctl.journal.reading import Asked, JournalFile, Rings, Span
+from loadctl.journal.sql import EventRow, FIRST_ms, LAST_ms
 
 LOOK_EVERY_s = 0.5
 SHOWN = 50
@@ -138,12 +139,42 @@ def require_known(who: str | None, journal: JournalFile | None, rings: Rings | N
 
 
 def find(asked: Asked, journal: JournalFile | None, rings: Rings | None) -> list[EventRow]:
-    """From the journal, then what is only in the rings; in the order in which it happened."""
-    rows = [] if journal is None else [row for _, row in journal.events(asked)]
+    """From the journal, then what is only in the rings; in the order in which it happened. Which
+    the last ones are is a matter of when they came, unless a span of the wall clock is asked for:
+    that clock may have been ahead."""
+    rows: list[EventRow] = []
+    boots: dict[int, str] = {}
+    recorded: dict[tuple[int, str, int, int], int] = {}
+    if journal is not None:
+        with journal.at_once():  # else what is stored between two looks would be in neither
+            rows = [row for _, row in journal.events(asked)]
+            boots, recorded = journal.boots(), journal.recorded()
     if rings is not None:
-        rows += rings.events(asked, {} if journal is None else journal.recorded())
-    rows.sort(key=lambda row: row.utc_ms)
-    return rows if asked.limit is None else rows[-asked.limit :]
+        rows += rings.events(asked, recorded)
+        boots[0] = rings.boot
+    if asked.span != Span():
+        rows.sort(key=lambda row: row.utc_ms)
+    rows = rows if asked.limit is None else rows[-asked.limit :]
+    return rows if asked.span != Span() else in_order(rows, boots)
+
+
+def in_order(rows: list[EventRow], boots: dict[int, str]) -> list[EventRow]:
+    """As they happened: by the monotonic time within each boot, which nobody sets. `boots` by era;
+    era 0 is that of the rings, and one that is not kept any more is of the boot around it."""
+    eras = sorted(era for era in boots if era)
+    firsts: dict[str, int] = {}
+    for era in eras:
+        firsts.setdefault(boots[era], era)
+    newest = max([*boots, *(row.era for row in rows)], default=0)
+
+    def place(row: EventRow) -> tuple[int, int]:
+        at = bisect(eras, row.era)
+        boot = boots.get(row.era, "")
+        if not boot and 0 < at < len(eras) and boots[eras[at - 1]] == boots[eras[at]]:
+            boot = boots[eras[at]]
+        return firsts.get(boot, row.era or newest + 1), row.mono_ns
+
+    return sorted(rows, key=place)
 
 
 def follow_on(
@@ -162,7 +193,7 @@ def follow_on(
             time.sleep(LOOK_EVERY_s)
             rows = [] if rings is None else rings.events(asked, {})
             if journal is not None and notes:
-                told = journal.events(asked._replace(kinds=notes, limit=None), after=last)
+                told = list(journal.events(asked._replace(kinds=notes, limit=None), after=last))
                 last = max([number for number, _ in told], default=last)
                 rows += [row for _, row in told]
             for row in sorted(rows, key=lambda row: row.utc_ms):

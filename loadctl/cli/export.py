@@ -13,7 +13,8 @@ from loadctl.cli.times import TIME, utc_ms
 from loadctl.errors import LoadctlError, NotRunning, UsageError
 from loadctl.journal import columns, files
 from loadctl.journal.place import need_place
-from loadctl.journal.reading import FIRST_ms, JournalFile, LAST_ms, Span
+from loadctl.journal.reading import JournalFile, Span
+from loadctl.journal.sql import FIRST_ms, LAST_ms
 
 TABLES = {
     "events": columns.events_table,

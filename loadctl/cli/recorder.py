@@ -6,6 +6,7 @@ and ends on SIGTERM after a last flush.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tomllib
 from pathlib import Path
@@ -106,28 +107,73 @@ def recorder(
 
     Exit code 2 where the state directory cannot be written.
     """
-    site_name = None if site is None else name_of(site)
+    named = Named(site)
     top = place.state_dir(state_dir)
     place.require_writable(top)
     bounds = Bounds(event_rows, event_days, second_days, minute_days)
+    dirs = runtime.search_dirs(runtime_dir)
     with loop.stoppable() as sleep:
-        site_dir = wait_for_site(runtime.search_dirs(runtime_dir), site_name, sleep)
-        if site_dir is None:
+        while not sleep(0):
+            site_dir = wait_for_site(dirs, named, sleep)
+            if site_dir is None:
+                return
+            folder = place.Place(top / site_dir.path.name)
+            lock_fd = place.hold(folder.path)
+            say(f"{site_dir.path.name}: records to {folder.path}")
+            drains = loop.drains_of(
+                site_dir,
+                folder,
+                bounds,
+                ns_from_s(flush_s),
+                flight_days * S_PER_DAY,
+                flight_mb * BYTES_PER_MB,
+                say,
+            )
+            begun = named.name
+
+            def is_over(begun: str | None = begun) -> bool:
+                return sleep(loop.LOOK_EVERY_ns) or is_elsewhere(dirs, named, begun)
+
+            loop.run(drains, is_over, say)
+            os.close(lock_fd)
+
+
+class Named:
+    """The site that was asked for. Of a file it is the name in there, whenever that is changed."""
+
+    def __init__(self, site: str | None) -> None:
+        self.site = site
+        self._seen = self._stamp()
+        self.name = None if site is None else name_of(site)
+
+    def look(self) -> None:
+        """Keeps the name while the file is gone or cannot be read: somebody is editing it."""
+        stamp = self._stamp()
+        if self.site is None or stamp == self._seen:
             return
-        folder = place.Place(top / site_dir.path.name)
-        lock_fd = place.hold(folder.path)
-        say(f"{site_dir.path.name}: records to {folder.path}")
-        drains = loop.drains_of(
-            site_dir,
-            folder,
-            bounds,
-            ns_from_s(flush_s),
-            flight_days * S_PER_DAY,
-            flight_mb * BYTES_PER_MB,
-            say,
-        )
-        loop.run(drains, lambda: sleep(loop.LOOK_EVERY_ns), say)
-        os.close(lock_fd)
+        with contextlib.suppress(ConfigError):
+            self.name = name_of(self.site)
+            self._seen = stamp
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        if self.site is None or not self.site.endswith(".toml"):
+            return None
+        try:
+            found = os.stat(self.site)
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def is_elsewhere(dirs: list[Path], named: Named, begun: str | None) -> bool:
+    """Whether the site was given another name than `begun` and runs under that by now."""
+    named.look()
+    if named.name == begun:
+        return False
+    try:
+        return runtime.find_site(dirs, named.name).is_locked()
+    except NotRunning:
+        return False
 
 
 def name_of(site: str) -> str:
@@ -144,20 +190,19 @@ def name_of(site: str) -> str:
         raise ConfigError(f"{site}: no site file with a site.name ({error})") from error
 
 
-def wait_for_site(
-    dirs: list[Path], site_name: str | None, sleep: loop.Sleep
-) -> runtime.SiteDir | None:
+def wait_for_site(dirs: list[Path], named: Named, sleep: loop.Sleep) -> runtime.SiteDir | None:
     """Where the site is, once it was started; None where we are told to stop before."""
     has_said = False
     while True:
         try:
-            return runtime.find_site(dirs, site_name)
+            return runtime.find_site(dirs, named.name)
         except NotRunning as error:
             if not has_said:
                 say(f"{error}; waits for it")
             has_said = True
         if sleep(FIND_EVERY_ns):
             return None
+        named.look()
 
 
 def say(words: str) -> None:

@@ -35,19 +35,18 @@ class TimeType(click.ParamType[datetime]):
 def parse_time(text: str, now: datetime) -> datetime | None:
     """None where it is no time. What names no zone is local, with the summer time of its day."""
     ago = AGO.fullmatch(text)
-    if ago is not None:
-        return now - timedelta(seconds=float(ago[1]) * SECONDS[ago[2]])
     try:
+        if ago is not None:
+            return now - timedelta(seconds=float(ago[1]) * SECONDS[ago[2]])
         clock = CLOCK.fullmatch(text)
         if clock is not None:
             hour, minute, second = int(clock[1]), int(clock[2]), int(clock[3] or 0)
             local = now.astimezone().replace(tzinfo=None)
             today = local.replace(hour=hour, minute=minute, second=second, microsecond=0)
             return (today if today <= local else today - timedelta(days=1)).astimezone()
-        found = datetime.fromisoformat(text)
-    except ValueError:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):  # also what is before or after all years
         return None
-    return found.astimezone()
 
 
 def utc_ms(at: datetime) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +17,8 @@ from loadctl.journal.notes import Source
 from loadctl.journal.pack import Unpacker, block_of
 from loadctl.journal.rings import Follower
 from loadctl.journal.shape import Shape, load_shape
-from loadctl.journal.sql import N_MASK, NUMBER_BITS, EraRow, EventRow
+from loadctl.journal.sql import N_MASK, NUMBER_BITS, EraRow, EventRow, FIRST_ms, LAST_ms
 from loadctl.runtime import SiteDir
-
-FIRST_ms, LAST_ms = -(2**62), 2**62
 
 
 class Span(NamedTuple):
@@ -65,8 +64,18 @@ class JournalFile:
     def close(self) -> None:
         self._db.close()
 
-    def events(self, asked: Asked, after: int = 0) -> list[tuple[int, EventRow]]:
-        """With their numbers, in the order in which they happened; those after a number."""
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Whatever is read within is of one moment, though the recorder goes on."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def events(self, asked: Asked, after: int = 0) -> Iterator[tuple[int, EventRow]]:
+        """With their numbers, in the order that `sql.events` tells; those after a number."""
         return sql.events(
             self._db,
             *asked.span,
@@ -77,8 +86,11 @@ class JournalFile:
         )
 
     def last_event(self) -> int:
-        found = self.events(Asked(limit=1))
-        return found[-1][0] if found else 0
+        return sql.last_event(self._db)
+
+    def boots(self) -> dict[int, str]:
+        """By era, as far as those are kept."""
+        return {era.id: era.boot for era in sql.eras(self._db).values()}
 
     def names(self) -> set[str]:
         """Everything that an event is or could be about."""
@@ -138,6 +150,10 @@ class Rings:
         self._followers = [Follower(site_dir, Source.SCAN), Follower(site_dir, Source.GUARD)]
         self._wall = WallClock()
         self._told: dict[tuple[int, str, int, int], int] = {}
+
+    @property
+    def boot(self) -> str:
+        return self._wall.boot
 
     def names(self) -> set[str]:
         found: set[str] = set()

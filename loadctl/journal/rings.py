@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from loadctl import tables as plain
-from loadctl.errors import LoadctlError, NotRunning
+from loadctl.errors import NotRunning
 from loadctl.image import Reader
 from loadctl.journal.notes import Source
 from loadctl.link import Link
@@ -40,18 +40,10 @@ class _Open(Protocol):
     def ring(self) -> Ring: ...
 
 
-def _load_tables(path: Path) -> Tables:
-    """A site of another version may have other rows."""
-    try:
-        return plain.load(path.read_text())
-    except (TypeError, KeyError, ValueError) as error:
-        raise LoadctlError(f"{path}: written by another version ({error})") from error
-
-
 class _OpenImage:
     def __init__(self, site_dir: SiteDir) -> None:
         self._reader = Reader(site_dir.image)
-        self._tables = _load_tables(site_dir.tables)
+        self._tables = plain.load_file(site_dir.tables)
         found = self.ring()  # NotRunning as long as nothing is published
         if found.snapshot["site_hash"] != _hash_text(self._tables):
             raise NotRunning(f"{site_dir.path.name}: tables and image are of different starts")
@@ -72,7 +64,7 @@ class _OpenImage:
 class _OpenLink:
     def __init__(self, site_dir: SiteDir) -> None:
         self._link = Link.open_readonly(site_dir.link)
-        self._tables = _load_tables(site_dir.tables)
+        self._tables = plain.load_file(site_dir.tables)
         if self.ring().pid == 0:
             raise NotRunning(f"{site_dir.path.name}: the guard has not said anything yet")
 
@@ -106,24 +98,25 @@ class Follower:
         found: list[Ring] = []
         newer = self._newer()
         if newer is not None:
-            if self._open is not None:
-                found.append(self._open.ring())
-            self._open = newer
+            try:
+                if self._open is not None:
+                    found.append(self._open.ring())
+            finally:  # a scan that was killed while it published leaves nothing to be read
+                self._open, self._file_id = newer
         if self._open is not None:
             found.append(self._open.ring())
         return found
 
-    def _newer(self) -> _Open | None:
+    def _newer(self) -> tuple[_Open, tuple[int, int]] | None:
+        """The file that took the place of the one that is open, and which that is."""
         try:
             stat = os.stat(self._path)
             file_id = (stat.st_dev, stat.st_ino)
             if file_id == self._file_id:
                 return None
-            newer = self._type(self._site_dir)
+            return self._type(self._site_dir), file_id
         except (FileNotFoundError, NotRunning):
             return None
-        self._file_id = file_id
-        return newer
 
 
 def _hash_text(tables: Tables) -> str:

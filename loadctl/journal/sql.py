@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loadctl.errors import LoadctlError
 from loadctl.journal.fold import Session
@@ -57,10 +57,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
 )
 TABLES = ("meta", "shape", "era", "teller", "event", "second", "minute", "session")
 CORRUPT_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-SALVAGE_ROWS = 500  # a transaction of the salvage
 FREE_PAGES_KEPT, FREE_PAGES_AT_ONCE = 1_000, 200
 NUMBER_BITS = 32
 N_MASK = (1 << NUMBER_BITS) - 1
+FIRST_ms, LAST_ms = -(2**62), 2**62  # of a span that is none
 
 
 class EraRow(NamedTuple):
@@ -249,6 +249,13 @@ class Store:
         marks = ", ".join("?" * 11)
         self.db.executemany(f"INSERT OR REPLACE INTO session VALUES ({marks})", found)
 
+    def put_missing(self, table: str, found: Sequence[Sequence[object]]) -> int:
+        """Whole rows, but for those that are there; how many came in."""
+        marks = ", ".join("?" * len(found[0]))
+        before = self.db.total_changes
+        self.db.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", found)
+        return self.db.total_changes - before
+
     # what is dropped
 
     def prune(self, bounds: Bounds, now_utc_ms: int) -> None:
@@ -263,9 +270,16 @@ class Store:
             " AND end_utc_ms < ?",
             (AGED_EVENTS, oldest_ms),
         )
+        self._prune_eras()
+
+    def _prune_eras(self) -> None:
+        """Those that no row of history refers to; never the newest, which has some to come."""
+        rows_of = "SELECT 1 FROM {} WHERE id BETWEEN era.id << 32 AND (era.id << 32) + ?"
         self.db.execute(
-            "DELETE FROM era WHERE id < (SELECT min(id) FROM minute) >> 32"
-            " AND id < (SELECT min(id) FROM second) >> 32"
+            "DELETE FROM era WHERE id < (SELECT max(id) FROM era)"
+            f" AND NOT EXISTS ({rows_of.format('second')})"
+            f" AND NOT EXISTS ({rows_of.format('minute')})",
+            (N_MASK, N_MASK),
         )
 
     def _prune_history(
@@ -382,6 +396,14 @@ def rows(db: sqlite3.Connection, table: str, first: int, last: int) -> Iterator[
     )
 
 
+def whole_rows(
+    db: sqlite3.Connection, table: str, *, backward: bool
+) -> Iterator[tuple[object, ...]]:
+    """Everything in a table, in the order of its keys."""
+    key = "name" if table == "meta" else "id"
+    yield from db.execute(f"SELECT * FROM {table} ORDER BY {key}{' DESC' if backward else ''}")
+
+
 def sessions(db: sqlite3.Connection, since_utc_ms: int, until_utc_ms: int) -> Iterator[Session]:
     """Those that were open at any time of the span."""
     found = db.execute(
@@ -403,86 +425,40 @@ def events(
     kinds: Sequence[tuple[int, int]] = (),
     after: int = 0,
     limit: int | None = None,
-) -> list[tuple[int, EventRow]]:
-    """The last `limit` events of the span with their numbers, in the order in which they happened.
+) -> Iterator[tuple[int, EventRow]]:
+    """The last `limit` events of the span with their numbers, in the order of their times; without
+    a span in that in which they came, for a clock that was ahead must not hide what came since.
     `kinds` are pairs of source and kind."""
-    where, values = ["utc_ms >= ? AND utc_ms < ? AND id > ?"], [since_utc_ms, until_utc_ms, after]
-    asked: list[object] = list(values)
+    where: list[str] = ["id > ?"]
+    asked: list[object] = [after]
+    order: tuple[str, ...] = ("id",)
+    if (since_utc_ms, until_utc_ms) != (FIRST_ms, LAST_ms):
+        where.append("utc_ms >= ? AND utc_ms < ?")
+        asked += [since_utc_ms, until_utc_ms]
+        order = ("utc_ms", "id")
     if who is not None:
         where.append("who = ?")
         asked.append(who)
     if kinds:
         where.append("(" + " OR ".join(["source = ? AND kind = ?"] * len(kinds)) + ")")
         asked += [number for pair in kinds for number in pair]
-    asked.append(-1 if limit is None else limit)
-    found = db.execute(
-        f"SELECT id, {', '.join(EventRow._fields)} FROM event WHERE {' AND '.join(where)}"
-        " ORDER BY utc_ms DESC, id DESC LIMIT ?",
-        asked,
-    ).fetchall()
-    return [(row[0], EventRow(*row[1:])) for row in reversed(found)]
+    query = f"SELECT id, {', '.join(EventRow._fields)} FROM event WHERE {' AND '.join(where)}"
+    if limit is None:  # as they are read: there may be a million
+        found: Iterable[tuple[Any, ...]] = db.execute(f"{query} ORDER BY {', '.join(order)}", asked)
+    else:
+        newest = ", ".join(f"{name} DESC" for name in order)
+        found = reversed(
+            db.execute(f"{query} ORDER BY {newest} LIMIT ?", [*asked, limit]).fetchall()
+        )
+    for row in found:
+        yield row[0], EventRow(*row[1:])
+
+
+def last_event(db: sqlite3.Connection) -> int:
+    """The number of that which came last."""
+    found = db.execute("SELECT max(id) FROM event").fetchone()[0]
+    return 0 if found is None else int(found)
 
 
 def names_told(db: sqlite3.Connection) -> list[str]:
     return [row[0] for row in db.execute("SELECT DISTINCT who FROM event WHERE who <> ''")]
-
-
-# what can be saved from a damaged file
-
-
-def salvage(damaged: Path, store: Store) -> int:
-    """Copy every row that can still be read, from either end of each table; how many those are."""
-    copied = 0
-    source = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)
-    try:
-        for table in TABLES:
-            copied += _salvage_table(source, table, store)
-    finally:
-        source.close()
-    with store.transaction():
-        for table in ("second", "minute"):
-            store.recount(table)
-    return copied
-
-
-def _salvage_table(source: sqlite3.Connection, table: str, store: Store) -> int:
-    """Forward to the first broken page; then from the end back to the last broken one."""
-    key = "name" if table == "meta" else "id"
-    copied = 0
-    for order in ("", " DESC"):
-        n_rows, is_whole = _salvage_rows(
-            source, f"SELECT * FROM {table} ORDER BY {key}{order}", table, store
-        )
-        copied += n_rows
-        if is_whole:
-            break
-    return copied
-
-
-def _salvage_rows(
-    source: sqlite3.Connection, query: str, table: str, store: Store
-) -> tuple[int, bool]:
-    copied = 0
-    batch: list[tuple[object, ...]] = []
-    is_whole = True
-    try:
-        for row in source.execute(query):
-            batch.append(row)
-            if len(batch) == SALVAGE_ROWS:
-                copied += _copy(store, table, batch)
-                batch = []
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error) and not isinstance(error, sqlite3.OperationalError):
-            raise
-        is_whole = False
-    return copied + _copy(store, table, batch), is_whole
-
-
-def _copy(store: Store, table: str, batch: list[tuple[object, ...]]) -> int:
-    if not batch:
-        return 0
-    marks = ", ".join("?" * len(batch[0]))
-    before = store.db.total_changes
-    with store.transaction():
-        store.db.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", batch)
-    return store.db.total_changes - before

@@ -20,7 +20,7 @@ from loadctl.journal.notes import Note, Source
 from loadctl.journal.place import Place
 from loadctl.journal.repair import open_store
 from loadctl.journal.rings import Follower, Ring
-from loadctl.journal.shape import shape_of, values_of
+from loadctl.journal.shape import Shape, shape_of, values_of
 from loadctl.journal.sql import (
     NUMBER_BITS,
     Bounds,
@@ -187,7 +187,6 @@ class Journal:
         self._follow_clock(now_ns)
         for follower in self._followers:
             for ring in follower.rings():
-                self._take_shape(ring)
                 self._take_events(ring, now_ns)
                 if ring.source == Source.SCAN:
                     self._take_second(ring, now_ns)
@@ -208,8 +207,8 @@ class Journal:
             first = offset_ms - era.offset_ms
             self._note(Note.CLOCK_SET, now_ns, first=first, since_utc_ms=since)
 
-    def _take_shape(self, ring: Ring) -> None:
-        body = shape_of(ring.tables).dump()
+    def _take_shape(self, shape: Shape) -> None:
+        body = shape.dump()
         if body not in self._shape_ids:
             number = max(self._shape_ids.values(), default=0) + 1
             self._shape_ids[body] = number
@@ -268,14 +267,16 @@ class Journal:
     def _take_second(self, ring: Ring, now_ns: int) -> None:
         """The first snapshot of each second in which the scan published one."""
         published_at_ns = ring.snapshot["scan"]["published_at_ns"]
-        era, last = self._now_era, self._history.last
-        at_s = published_at_ns // NS_PER_S
-        if last is not None and last.boot == era.boot and at_s <= last.at_s:
+        last, at_s = self._history.last, published_at_ns // NS_PER_S
+        if last is not None and last.boot == self._wall.boot and at_s <= last.at_s:
             return
+        shape = shape_of(ring.tables)
+        self._take_shape(shape)  # only here: every shape that was another one costs an era
+        era = self._now_era
         number = era.id << NUMBER_BITS | at_s
         values = values_of(ring.tables, ring.snapshot)
         at_ms = at_s * 1_000 + era.offset_ms
-        sample = Sample(number, era.boot, at_s, at_ms, shape_of(ring.tables), tuple(values))
+        sample = Sample(number, era.boot, at_s, at_ms, shape, tuple(values))
         if last is not None:
             self._take_gap(last, sample, ring.snapshot["scan"]["period_ns"], now_ns)
         self._history.add(sample)

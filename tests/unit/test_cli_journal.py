@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,21 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
+from loadctl import runtime
+from loadctl.cli.events import in_order
 from loadctl.cli.main import cli
-from loadctl.cli.recorder import name_of
+from loadctl.cli.recorder import Named, is_elsewhere, name_of
 from loadctl.cli.times import parse_time
 from loadctl.errors import ConfigError, LoadctlError, NotRunning, UsageError
 from loadctl.events import Event
+from loadctl.guard.words import Happening
 from loadctl.journal import files, place
 from loadctl.journal.clock import WallClock
-from tests.support.journal_site import FakeSite, START_ns, UTC_ms
+from loadctl.journal.lines import note_row
+from loadctl.journal.notes import Note
+from loadctl.journal.reading import Asked, JournalFile
+from loadctl.journal.sql import EraRow
+from tests.support.journal_site import FakeSite, S_ns, START_ns, UTC_ms
 
 AT_ms = UTC_ms + START_ns // 1_000_000
 AT = datetime.fromtimestamp(AT_ms / 1_000, UTC)
@@ -346,3 +355,98 @@ def test_place_has_one_recorder_at_a_time(tmp_path: Path) -> None:
     place.hold(tmp_path / "one")
     with pytest.raises(UsageError, match="another recorder writes here"):
         place.hold(tmp_path / "one")
+
+
+# a clock that is off, and a recorder that goes on meanwhile
+
+
+def test_events_after_a_clock_that_was_ahead_show_what_came_last(site: FakeSite) -> None:
+    journal = site.journal()
+    journal.drain(site.now_ns)
+    site.wall.now_offset_ms += 7 * 86_400_000
+    for _ in range(60):
+        site.number()
+    site.publish()
+    journal.drain(site.now_ns)
+    site.pass_s(60)
+    site.wall.now_offset_ms -= 7 * 86_400_000
+    site.event(Event.CHARGER_SILENT, 1)
+    site.publish()
+    journal.drain(site.now_ns)
+    site.event(Event.CHARGER_BACK, 1)
+    site.publish()
+    assert texts(site, "-n", "4") == ["bay2 does not answer", "bay2 answers again"]  # and two notes
+    site.site_dir.image.unlink()
+    assert texts(site, "-n", "10")[-1] == "bay2 does not answer"
+    reading = site.reading()
+    newest = [number for number, _ in reading.events(Asked())][-1]
+    assert reading.last_event() == newest
+    reading.close()
+
+
+def test_events_that_are_stored_between_two_looks_are_in_one_of_them(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = JournalFile.recorded
+
+    def late(journal: JournalFile) -> Any:
+        site.journal().drain(site.now_ns)
+        return recorded(journal)
+
+    monkeypatch.setattr(JournalFile, "recorded", late)
+    assert len([text for text in texts(site) if text.startswith("bay2 does not follow")]) == 1
+
+
+def test_events_are_in_the_order_of_each_boot(site: FakeSite) -> None:
+    """Scan before guard in the file, whatever happened first; a boot after another."""
+    site.start_guard()
+    site.link.event(Happening.PORT_LOST, 0, 1, 0, START_ns - 5 * S_ns)
+    journal = site.journal()
+    site.pass_s(1)
+    site.publish()
+    journal.drain(site.now_ns)
+    rows = json.loads(run(site, "events", "--json").stdout)["events"]
+    at_ns = [row["monotonic_ns"] for row in rows]
+    assert at_ns == sorted(at_ns)
+    assert rows[0]["source"] == "guard"
+
+
+def test_in_order_puts_the_rings_behind_another_boot() -> None:
+    row = note_row(Note.RECORDER_STARTED, EraRow(3, "one", 0, 0), 900)
+    ring = note_row(Note.RECORDER_STARTED, EraRow(0, "two", 0, 0), 5)
+    assert in_order([row, ring], {3: "one", 0: "two"}) == [row, ring]
+    assert in_order([row, ring], {3: "two", 0: "two"}) == [ring, row]
+
+
+def test_export_reads_events_as_it_writes_them(site: FakeSite) -> None:
+    reading = site.reading()
+    assert iter(found := reading.events(Asked())) is found
+    assert len(list(found)) == len(site.rows())
+    reading.close()
+
+
+@pytest.mark.parametrize("text", ["99999999999d", "9" * 400 + "h", "0001-01-01", "3000000d"])
+def test_times_before_all_years_are_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert parse_time(text, datetime(2026, 3, 2, 12, tzinfo=UTC)) is None
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_recorder_follows_a_site_file_that_gives_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text('[site]\nname = "One"\n')
+    named = Named(str(path))
+    assert not is_elsewhere([tmp_path], named, "One")
+    path.write_text('[site]\nname = "The other"\n')
+    assert not is_elsewhere([tmp_path], named, "One")  # it does not run yet
+    assert named.name == "The other"
+    _, lock_fd = runtime.claim(tmp_path, "The other")
+    assert is_elsewhere([tmp_path], named, "One")
+    os.close(lock_fd)
+    path.write_text("[site")
+    named.look()
+    assert named.name == "The other"

@@ -9,9 +9,18 @@ from loadctl.events import Event
 from loadctl.guard.words import Happening
 from loadctl.image import MAX_EVENTS
 from loadctl.journal.notes import Note, Source
+from loadctl.journal.rings import Ring
 from loadctl.journal.sql import Store
 from loadctl.link import MAX_LINK_EVENTS
-from tests.support.journal_site import BOOT, FakeSite, FakeWall, S_ns, START_ns, UTC_ms
+from tests.support.journal_site import (
+    BOOT,
+    FakeSite,
+    FakeWall,
+    S_ns,
+    START_ns,
+    UTC_ms,
+    small_tables,
+)
 
 START_MS = START_ns // 1_000_000
 
@@ -27,7 +36,7 @@ def test_journal_row_holds_all_of_an_event_and_its_words(site: FakeSite) -> None
     site.image.event(Event.CHARGER_SILENT, 1, 2, 0, START_ns - S_ns, 0, 0)
     site.publish()
     site.journal().drain(START_ns)
-    row = site.rows()[0]
+    row = next(row for row in site.rows() if row.source == Source.SCAN)
     assert (row.kind, row.who_i, row.who, row.first) == (Event.CHARGER_SILENT, 1, "bay2", 2)
     assert row.text == "bay2 does not answer"
     assert row.source == Source.SCAN
@@ -304,5 +313,60 @@ def test_journal_image_of_another_version_is_an_error_that_does_not_stay(site: F
     site.start()
     site.number()
     site.publish()
+    journal.drain(site.now_ns)
+    assert site.numbers() == [0]
+
+
+def eras_of(site: FakeSite) -> int:
+    store = Store(site.place.journal)
+    try:
+        return len(store.eras())
+    finally:
+        store.close()
+
+
+def test_journal_tables_of_a_new_guard_beside_an_old_image_cost_no_era_at_each_look(
+    site: FakeSite,
+) -> None:
+    """Between the start of a changed site's guard and the first scan it may take long."""
+    site.publish()
+    journal = site.journal()
+    journal.drain(site.now_ns)
+    before = eras_of(site)
+    site.tables = small_tables(3)
+    site.start_guard()
+    for _ in range(20):
+        site.pass_s(0.25)
+        journal.drain(site.now_ns)
+    assert eras_of(site) == before
+    site.start()
+    for _ in range(5):
+        site.pass_s(1)
+        site.publish()
+        journal.drain(site.now_ns)
+    assert eras_of(site) == before + 1
+    site.tables = small_tables(4)
+    site.start()
+    journal.drain(site.now_ns)  # no second of it yet
+    assert eras_of(site) == before + 1
+
+
+def test_journal_scan_that_was_killed_while_it_published_does_not_hide_the_next(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = site.journal()
+    journal.drain(site.now_ns)
+    old = journal._followers[0]._open
+    assert old is not None
+
+    def torn() -> Ring:
+        raise LoadctlError("no whole scan in 8 tries")
+
+    monkeypatch.setattr(old, "ring", torn)
+    site.start()
+    site.number()
+    site.publish()
+    with pytest.raises(LoadctlError, match="no whole scan"):
+        journal.drain(site.now_ns)
     journal.drain(site.now_ns)
     assert site.numbers() == [0]

@@ -3,6 +3,7 @@
 import random
 import shutil
 import sqlite3
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from loadctl.journal.history import FOLDED
 from loadctl.journal.notes import Note
 from loadctl.journal.pack import BLOCK, Packer, Unpacker
 from loadctl.journal.reading import Span
+from loadctl.journal.repair import move_aside, save_rows
 from loadctl.journal.sql import AGED_EVENTS, AGED_MINUTES, AGED_SECONDS, Bounds, Store
 from loadctl.journal.writer import JournalError
 from tests.support.journal_site import FakeSite, SELDOM_ns
@@ -402,3 +404,53 @@ def test_packed_row_that_hardly_changed_is_small() -> None:
     first = packer.pack(0, values)
     values[17] += 3
     assert len(packer.pack(1, values)) * 10 < len(first)
+
+
+def test_journal_eras_that_no_row_refers_to_go(site: FakeSite) -> None:
+    filled(site, 5)
+    store = Store(site.place.journal)
+    (era,) = [era for era in store.eras().values() if era.shape]
+    with store.transaction():
+        for number in range(100, 200):
+            store.put_era(era._replace(id=number))
+        store.prune(Bounds(), now_ms(site))
+    assert set(store.eras()) == {era.id, 199}
+    store.close()
+
+
+def test_journal_of_damaged_files_only_the_newest_two_are_kept(site: FakeSite) -> None:
+    for turn in range(4):
+        site.place.journal.write_bytes(b"not a database, whatever its name says" * 200)
+        site.pass_s(10)
+        site.publish()
+        journal = site.journal()
+        journal.drain(site.now_ns)
+        journal.close()
+        kept = sorted(site.place.path.glob("journal.damaged-*"))
+        assert len(kept) == min(turn + 1, 2)
+        assert kept[-1].name in site.said[-1]
+
+
+def test_journal_that_lost_how_far_it_was_folded_counts_nothing_twice(site: FakeSite) -> None:
+    filled(site, 300)
+    journal = site.reading()
+    before = [astuple(session) for session in journal.sessions(Span())]
+    journal.close()
+    store = Store(site.place.journal)
+    assert store.meta(FOLDED) > 0
+    with store.transaction():
+        store.db.execute("DELETE FROM meta")
+    store.close()
+    path = site.place.journal
+    aside = move_aside(path, "then")
+    saved = Store(path)
+    save_rows(aside, saved, site.said.append)
+    saved.close()
+    other = site.journal()
+    other.drain(site.now_ns)
+    other.close()
+    journal = site.reading()
+    after = [astuple(session) for session in journal.sessions(Span())]
+    journal.close()
+    assert len(before) == 1
+    assert after == before

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import socket
 import socketserver
 import sys
@@ -29,6 +30,7 @@ REQUEST_WITHIN_s = 3.0
 ANSWER_WITHIN_s = 5.0
 CONNECTIONS_MAX = 8
 HEAD_END = b"\r\n\r\n"
+PORT = re.compile(r":\d*$")
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -100,7 +102,8 @@ class Handler(socketserver.BaseRequestHandler):
         head = read_head(self.request, time.monotonic)
         if head is not None:
             self.request.settimeout(ANSWER_WITHIN_s)
-            self.request.sendall(answer(head, self.server.registry))
+            is_local = self.server.address.ip.is_loopback
+            self.request.sendall(answer(head, self.server.registry, is_local=is_local))
 
 
 def read_head(connection: socket.socket, now_s: Callable[[], float]) -> bytes | None:
@@ -120,24 +123,39 @@ def read_head(connection: socket.socket, now_s: Callable[[], float]) -> bytes | 
     return head.partition(HEAD_END)[0]
 
 
-def answer(head: bytes, registry: CollectorRegistry) -> bytes:
-    """The whole reply to one request."""
+def answer(head: bytes, registry: CollectorRegistry, *, is_local: bool) -> bytes:
+    """The whole reply to one request. `is_local`: only to who means this machine. A web page whose
+    name was made to lead to 127.0.0.1 has its browser ask for that name."""
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return reply(HTTPStatus.BAD_REQUEST)
+    if is_local and not all(is_here(host) for host in fields_of(lines[1:], "host")):
+        return reply(HTTPStatus.MISDIRECTED_REQUEST)
     method, target, _ = words
     if method != "GET":
         return reply(HTTPStatus.METHOD_NOT_ALLOWED, extra="Allow: GET\r\n")
     if target.partition("?")[0] != PATH:
         return reply(HTTPStatus.NOT_FOUND, f"metrics are at {PATH}\n".encode())
-    encode, content_type = encoder_for(accepted(lines[1:]))
+    encode, content_type = encoder_for(",".join(fields_of(lines[1:], "accept")))
     return reply(HTTPStatus.OK, encode(registry), content_type)
 
 
-def accepted(fields: list[str]) -> str:
-    pairs = (field.partition(":") for field in fields)
-    return ",".join(value.strip() for name, _, value in pairs if name.strip().lower() == "accept")
+def fields_of(lines: list[str], wanted: str) -> list[str]:
+    pairs = (line.partition(":") for line in lines)
+    return [value.strip() for name, _, value in pairs if name.strip().lower() == wanted]
+
+
+def is_here(host: str) -> bool:
+    """An address, or localhost; with or without a port."""
+    name = PORT.sub("", host) if host.startswith("[") or host.count(":") == 1 else host
+    if name.lower() == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def encoder_for(accept: str) -> tuple[Callable[[Any], bytes], str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client.registry import CollectorRegistry
 
 from loadctl.cli.main import cli
 from loadctl.errors import UsageError
@@ -178,3 +179,32 @@ def test_command_serves_until_it_is_told_to_end(
         process.kill()
         process.wait()
     assert (process.returncode, errors) == (0, warning)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9763", 200),
+        ("127.0.0.1", 200),
+        ("localhost:9763", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:9763", 200),
+        ("::1", 200),
+        ("192.0.2.7", 200),
+        ("attacker.example:9763", 421),
+        ("localhost.attacker.example", 421),
+        ("127.0.0.1.attacker.example", 421),
+        ("", 421),
+    ],
+)
+def test_loopback_answers_only_who_means_this_machine(
+    server: MetricsServer, host: str, status: int
+) -> None:
+    """A web page whose name leads to 127.0.0.1 must not read it."""
+    seen = scraped.ask(server, f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert seen.status == status
+
+
+def test_other_addresses_may_be_asked_by_any_name() -> None:
+    head = b"GET /metrics HTTP/1.1\r\nHost: gateway.example"
+    assert b"200 OK" in serve.answer(head, CollectorRegistry(), is_local=False)[:20]

@@ -220,6 +220,19 @@ def test_what_was_saved_and_reverted_since_is_said_and_taken_back(site: TunedSit
     assert tune(site, "save") == f"saved in {site.path}: nothing differs\n"
 
 
+def test_what_was_reverted_is_taken_back_before_the_file_is_judged(tmp_path: Path) -> None:
+    """Beside the new minimum the maximum that was saved once would break a rule."""
+    text = TEXT.replace("failsafe_A = 6", "failsafe_A = 0")
+    site = TunedSite(tmp_path, text)
+    tune(site, "set", "charger.bay1.max_A=7")
+    tune(site, "save")
+    tune(site, "revert")
+    tune(site, "set", "charger.bay1.min_A=8")
+    tune(site, "save")
+    assert site.path.read_text() == text.replace("min_A = 6\n", "min_A = 8\n", 1)
+    site.close()
+
+
 def test_what_was_written_by_hand_is_kept_and_said(site: TunedSite) -> None:
     by_hand = TEXT.replace("[charger.bay2]\n", "[charger.bay2]\nweight = 3\n")
     site.path.write_text(by_hand)

@@ -52,6 +52,7 @@ Address = tuple[
 ]
 
 CONNECT_TIMEOUT_ns = 5 * NS_PER_S
+STACK_BYTES = 256 * 1024  # of a look-up; in a process that locks its memory all of it is taken
 # A peer that acknowledges nothing for this long is gone; the port is then opened anew.
 USER_TIMEOUT_ms = 5_000
 KEEPALIVE_IDLE_s = 2
@@ -172,7 +173,15 @@ class LookUp:
         self.error: OSError | None = None
         self._asked = (host, port)
         self.thread = threading.Thread(target=self._ask, name=f"look up {host}", daemon=True)
-        self.thread.start()
+        try:
+            with stack_size_lock:
+                before_bytes = threading.stack_size(STACK_BYTES)
+                try:
+                    self.thread.start()
+                finally:
+                    threading.stack_size(before_bytes)
+        except RuntimeError as error:  # no memory that may be locked is left
+            raise OSError(f"{host} cannot be looked up: {error}") from error
 
     def _ask(self) -> None:
         try:
@@ -181,6 +190,7 @@ class LookUp:
             self.error = error
 
 
+stack_size_lock = threading.Lock()
 look_ups: dict[tuple[str, int], LookUp] = {}  # that have no answer yet
 
 

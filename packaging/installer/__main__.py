@@ -93,6 +93,7 @@ def install(machine: Machine, wheels: Path) -> None:
         raise
     record.upgrade_from(before)
     old_files = write_files(machine, record, files)
+    must_restart = name != now or is_resumed or bool(old_files)
     if is_resumed and before is not None:  # some were written by the one that was interrupted
         earlier = files_of(machine.path(VERSIONS / before / "packaging"))
         old_files = {place: earlier.get(place) for place in files}
@@ -101,20 +102,20 @@ def install(machine: Machine, wheels: Path) -> None:
         versions.set_link(record.add_file(place), target)
     machine.load_modules()
     machine.reload()
-    failed = restart(machine) if (name != now or old_files or is_resumed) else []
+    failed = restart(machine) if must_restart else []
     if failed and before is not None:
         put_back(machine, old_files)
         versions.switch(machine, before)
         machine.reload()
         still_failed = restart(machine)
-        versions.drop_others(machine, before)
         record.upgrade_from(None)
+        versions.drop_others(machine, before)
         words = f"{', '.join(failed)} did not become ready with {name}: back to {before}"
         if still_failed:
             words += f"; {', '.join(still_failed)} did not come back: see journalctl -u"
         raise InstallError(words)
+    record.upgrade_from(None)  # first: a version that is half removed is nothing to go back to
     versions.drop_others(machine, name)
-    record.upgrade_from(None)
     print(f"loadctl {name} is installed" + (f", before {before}" if before else ""))
     for site in sites:
         print(f"  site {site}: {CONFIG}/{site}.toml")

@@ -103,7 +103,13 @@ def set_link(link: Path, target: Path) -> None:
 
 
 def drop(machine: Machine, name: str) -> None:
-    shutil.rmtree(machine.path(VERSIONS / name), ignore_errors=True)
+    remove(machine.path(VERSIONS / name))
+
+
+def remove(folder: Path) -> None:
+    """What is left of it, should this be interrupted, does not count as made."""
+    (folder / COMPLETE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_whole(machine: Machine, name: str) -> bool:
@@ -120,7 +126,7 @@ def drop_others(machine: Machine, kept: str) -> None:
             words = ", ".join(map(str, pids))
             print(f"left, in use by process {words}: {folder}; the next upgrade removes it")
         else:
-            shutil.rmtree(folder)
+            remove(folder)
 
 
 def users_of(folder: Path) -> list[int]:

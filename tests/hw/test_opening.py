@@ -248,6 +248,18 @@ def test_name_that_is_not_found_is_waited_for_no_longer_than_a_connection(
     assert (asked, opening.look_ups) == (["gate.invalid"], {})
 
 
+def test_name_that_cannot_be_looked_up_for_want_of_memory_is_a_bus_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(BusError, match="cannot be looked up: can't start new thread"):
+        opened("socket://gate.invalid:4001", tmp_path)
+    assert (threading.stack_size(), opening.look_ups) == (0, {})
+
+
 # ports that cannot be shared
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli import failsafe as command
+from loadctl.cli import run as run_command
 from loadctl.cli.main import cli
 from loadctl.errors import CheckRefused, ConfigError, NotRunning, UsageError
 from loadctl.guard.rescue import Outcome
@@ -186,6 +187,7 @@ def test_failsafe_by_hand_sees_the_site_of_the_service(
     tmp_path: Path, told: list[Tables], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root with a runtime directory of its own."""
+    monkeypatch.setattr(run_command, "become_guard", lambda *_: None)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "user"))
     monkeypatch.setattr(runtime, "SYSTEM_DIR", tmp_path / "system")
     file = tmp_path / "site.toml"

@@ -210,7 +210,7 @@ class Readers:
 @contextlib.contextmanager
 def readers_of(site_dir: runtime.SiteDir, cpus: set[int]) -> Iterator[Readers]:
     """top on a terminal, status again and again, metrics, and a recorder."""
-    where = ["--runtime-dir", str(site_dir.lock_dir)]
+    where = ["--runtime-dir", str(site_dir.path.parent)]
     outer, inner = pty.openpty()
     metrics = _begin(
         [*LOADCTL, "metrics", *where, "--listen", "127.0.0.1:0"], cpus, subprocess.PIPE
@@ -221,7 +221,7 @@ def readers_of(site_dir: runtime.SiteDir, cpus: set[int]) -> Iterator[Readers]:
     again = f"while :; do {status} > /dev/null; sleep {STATUS_EVERY_s}; done"
     recorder = [sys.executable, "-P", "-c", STAND_IN, str(site_dir.image), str(RECORD_EVERY_s)]
     if "recorder" in COMMANDS:
-        state = ["--state-dir", str(site_dir.lock_dir.parent / "state")]
+        state = ["--state-dir", str(site_dir.path.parents[1] / "state")]
         recorder = [*LOADCTL, "recorder", *where, *state]
     readers = Readers(
         [

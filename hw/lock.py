@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,12 +31,12 @@ def lock_port(url: str, lock_dir: Path) -> int:
         path = str(lock_file_of(url, lock_dir)) if is_url(url) else url
     except ValueError as exc:
         raise BusError(f"port {url}: {exc}") from exc
-    flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
-    if is_url(url):
-        lock_dir.mkdir(parents=True, exist_ok=True)
-        flags |= os.O_CREAT
     try:
-        fd = os.open(path, flags, 0o644)
+        if is_url(url):
+            lock_dir.mkdir(parents=True, exist_ok=True)
+            fd = open_lock(Path(path))
+        else:
+            fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as exc:
         raise BusError(f"port {url}: {open_error_words(exc)}") from exc
     try:
@@ -47,6 +48,28 @@ def lock_port(url: str, lock_dir: Path) -> int:
             "master) that uses this port, or give this bus another port"
         ) from exc
     return fd
+
+
+def open_lock(path: Path) -> int:
+    """Open a lock file, made where there is none, and lock nothing yet.
+
+    For reading: flock asks for no more, and others may only read. One that root makes belongs to
+    whom its directory belongs to, or the service could not open it later.
+    """
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o644)
+    own_like_parent(fd, path)
+    return fd
+
+
+def own_like_parent(fd: int, path: Path) -> None:
+    """Only root can, and only with what is root's. By descriptor: whoever owns the directory may
+    have put something else there."""
+    ours = os.fstat(fd)
+    is_alone = stat.S_ISDIR(ours.st_mode) or ours.st_nlink == 1  # else a link of somebody else's
+    if os.geteuid() == 0 and ours.st_uid == 0 and is_alone:
+        above = os.stat(path.parent)
+        os.fchown(fd, above.st_uid, above.st_gid)
 
 
 def lock_file_of(url: str, lock_dir: Path) -> Path:

@@ -4,8 +4,8 @@ A tty is locked and used through one descriptor; pyserial sets up the line on a 
 closed again, so that two processes can share the first. A `socket://` is connected here. Ports
 of pyserial's other kinds cannot be shared: only their lock is taken. Imports nothing when called
 for a tty or a socket, so that a port can be opened again late in a program that must not load code.
-Blocks: a tty for some milliseconds, a connection for up to CONNECT_TIMEOUT_ns, and as long as the
-system's resolver takes where the host is a name. At start, or in a thread that may wait.
+Blocks: a tty for some milliseconds, a connection for up to CONNECT_TIMEOUT_ns, looking up the name
+of its host included. At start, or in a thread that may wait.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import os
 import socket
 import stat
 import termios
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -41,7 +43,16 @@ __all__ = [
     "open_serial",
 ]
 
+Address = tuple[
+    socket.AddressFamily,
+    socket.SocketKind,
+    int,
+    str,
+    tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
+]
+
 CONNECT_TIMEOUT_ns = 5 * NS_PER_S
+STACK_BYTES = 256 * 1024  # of a look-up; in a process that locks its memory all of it is taken
 # A peer that acknowledges nothing for this long is gone; the port is then opened anew.
 USER_TIMEOUT_ms = 5_000
 KEEPALIVE_IDLE_s = 2
@@ -141,8 +152,7 @@ def connect(url: str) -> int:
         raise ValueError("more than host and port; write socket://HOST:PORT")
     give_up_ns = time.monotonic_ns() + CONNECT_TIMEOUT_ns
     error: OSError = TimeoutError("no connection")
-    found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
-    for family, kind, protocol, _, address in found:
+    for family, kind, protocol, _, address in addresses(parts.hostname or "", parts.port or 0):
         left_ns = give_up_ns - time.monotonic_ns()
         if left_ns <= 0:
             break
@@ -153,6 +163,51 @@ def connect(url: str) -> int:
         except OSError as exc:
             error = exc
     raise error
+
+
+class LookUp:
+    """One question to the system's resolver, in a thread that ends when the resolver has done."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.found: Sequence[Address] = ()
+        self.error: OSError | None = None
+        self._asked = (host, port)
+        self.thread = threading.Thread(target=self._ask, name=f"look up {host}", daemon=True)
+        try:
+            with stack_size_lock:
+                before_bytes = threading.stack_size(STACK_BYTES)
+                try:
+                    self.thread.start()
+                finally:
+                    threading.stack_size(before_bytes)
+        except RuntimeError as error:  # no memory that may be locked is left
+            raise OSError(f"{host} cannot be looked up: {error}") from error
+
+    def _ask(self) -> None:
+        try:
+            self.found = socket.getaddrinfo(*self._asked, type=socket.SOCK_STREAM)
+        except OSError as error:
+            self.error = error
+
+
+stack_size_lock = threading.Lock()
+look_ups: dict[tuple[str, int], LookUp] = {}  # that have no answer yet
+
+
+def addresses(host: str, port: int) -> Sequence[Address]:
+    """A resolver without a network may take half a minute, longer than the thread of a bus may be
+    silent: it is waited for no longer than a connection. Who comes again waits for the same one."""
+    with contextlib.suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    look_up = look_ups.get((host, port)) or LookUp(host, port)
+    look_ups[host, port] = look_up
+    look_up.thread.join(CONNECT_TIMEOUT_ns / NS_PER_S)
+    if look_up.thread.is_alive():
+        raise TimeoutError(f"{host} is not found within {CONNECT_TIMEOUT_ns // NS_PER_S} s")
+    look_ups.pop((host, port), None)
+    if look_up.error is not None:
+        raise look_up.error
+    return look_up.found
 
 
 def connected_fd(

@@ -19,6 +19,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -168,7 +169,7 @@ def unpacked(path: Path) -> Iterator[tuple[Manifest, dict[str, Path]]]:
             with tarfile.open(path, "r:gz") as archive:
                 manifest = read_manifest(archive, path)
                 copies = read_members(archive, manifest, Path(folder), path)
-        except (OSError, EOFError, tarfile.TarError) as error:
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
             raise BackupError(f"{path}: no backup of loadctl, or damaged: {error}") from error
         for name, copy in copies.items():
             if name.startswith("journals/"):
@@ -188,8 +189,8 @@ def read_manifest(archive: tarfile.TarFile, path: Path) -> Manifest:
             for row in raw["files"]
         )
         manifest = Manifest(int(raw["format"]), str(raw["version"]), str(raw["made_at"]), members)
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackupError(f"{path}: {MANIFEST} cannot be read: {error}") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise BackupError(f"{path}: {MANIFEST} cannot be read, damaged: {error}") from error
     if manifest.format != FORMAT:
         raise BackupError(
             f"{path}: format {manifest.format}, made by loadctl {manifest.version}; this one reads"
@@ -258,7 +259,7 @@ def put_back(copies: dict[str, Path], places: Places, stamp: str) -> dict[Path, 
             aside[place] = None
             for old in (place, *(place.with_name(place.name + side) for side in sides(place))):
                 if old.exists():
-                    kept = steps.folder(old.parent / f"replaced-{stamp}") / old.name
+                    kept = steps.own_folder(old.parent / f"replaced-{stamp}") / old.name
                     steps.rename(old, kept)
                     aside[place] = kept if old == place else aside[place]
             steps.rename(beside(place), place)
@@ -294,14 +295,27 @@ class Steps:
         self._renamed.append((source, target))
 
     def folder(self, folder: Path) -> Path:
-        """Missing ones get owner and mode of the one that they stand in."""
+        """Missing ones get owner and mode of the one that they stand in. The service owns some, and
+        must not lead root elsewhere."""
+        if folder.is_symlink():
+            raise BackupError(f"{folder}: a symbolic link, expected a directory")
         if not folder.is_dir():
             like = self.folder(folder.parent).stat()
             folder.mkdir()
             self._folders.append(folder)
-            folder.chmod(like.st_mode & 0o777)
-            own_like(folder, like)
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fchmod(fd, like.st_mode & 0o777)
+                own_like(fd, like)
+            finally:
+                os.close(fd)
         return folder
+
+    def own_folder(self, folder: Path) -> Path:
+        """One that was made here, for nobody else to have put anything there."""
+        if folder not in self._folders and os.path.lexists(folder):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+        return self.folder(folder)
 
     def undo(self) -> None:
         for source, target in reversed(self._renamed):
@@ -322,18 +336,21 @@ def sides(place: Path) -> tuple[str, ...]:
 
 
 def write_new(copy: Path, path: Path) -> None:
-    """On the disk before anything is renamed; it belongs to whom its folder belongs to."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+    """On the disk before anything is renamed; it belongs to whom its folder belongs to. What stands
+    there is never written to: it may be a link."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, FILE_MODE)
     with os.fdopen(fd, "wb") as target, copy.open("rb") as source:
         shutil.copyfileobj(source, target, READ_BYTES)
         target.flush()
+        own_like(target.fileno(), path.parent.stat())
         os.fsync(target.fileno())
-    own_like(path, path.parent.stat())
 
 
-def own_like(path: Path, like: os.stat_result) -> None:
+def own_like(fd: int, like: os.stat_result) -> None:
     if os.geteuid() == 0:
-        os.chown(path, like.st_uid, like.st_gid)
+        os.fchown(fd, like.st_uid, like.st_gid)
 
 
 def sync_folder(folder: Path) -> None:

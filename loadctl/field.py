@@ -129,11 +129,11 @@ class Field:
             for bus_i, wire in enumerate(wires)
         ]
 
-    def take_over(self) -> None:
+    def take_over(self, now_ns: int) -> None:
         """Begin with what is known from before this process: setpoints, what was said from outside,
         what was tuned, and latched alarms."""
         self.external.take_over()
-        self.tuned.take_over()
+        self.tuned.take_over(now_ns)
         for station in self.chargers:
             self.guarded.set_starved(station.index, False)  # this core has starved nobody yet
             told_mA = self.guarded.told_mA(station.index)

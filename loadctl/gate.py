@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from loadctl.tables import Phases, Tables
 
 uW_PER_W = 1_000_000
+LEAST_mA = 6_000  # IEC 61851-1 knows no current below it
 
 
 class Gate:
@@ -30,6 +31,8 @@ class Gate:
         # What counts of the site file's values: a raise keeps to these.
         self.own = [(row.limit_mA, row.margin_mA) for row in self.circuits]
         self.range = [(row.min_mA, row.max_mA, row.is_enabled) for row in self.chargers]
+        # What each may be told at least where it is no raise: no minimum was ever lower here.
+        self.least_mA = [row.min_mA for row in self.chargers]
         self.close()
 
     def close(self) -> None:
@@ -74,9 +77,13 @@ class Gate:
     def tune_charger(self, charger_i: int, min_mA: int, max_mA: int, is_enabled: bool) -> None:
         """These count instead of the site file's, whose maximum stays the most of all."""
         self.range[charger_i] = (min_mA, max_mA, is_enabled)
+        self.least_mA[charger_i] = min(self.least_mA[charger_i], min_mA)
 
     def found(self, charger_i: int, setpoint_mA: int) -> None:
-        """This is the setpoint that was read back from the charger's own register."""
+        """This is the setpoint that was read back from the charger's own register, or that it was
+        told by an earlier scan, when its minimum may have been lower."""
+        if setpoint_mA >= LEAST_mA:
+            self.least_mA[charger_i] = min(self.least_mA[charger_i], setpoint_mA)
         self.told_mA[charger_i] = self.before_mA[charger_i] = setpoint_mA
 
     def allows(self, charger_i: int, setpoint_mA: int) -> bool:
@@ -111,8 +118,9 @@ class Gate:
         if not 0 <= charger_i < len(self.chargers) or self.chargers[charger_i].is_isolated:
             return False
         row = self.chargers[charger_i]
-        least_mA = min(row.min_mA, self.range[charger_i][0])
-        is_current = least_mA <= setpoint_mA <= row.max_mA and setpoint_mA % row.step_mA == 0
+        is_current = (
+            self.least_mA[charger_i] <= setpoint_mA <= row.max_mA and setpoint_mA % row.step_mA == 0
+        )
         return setpoint_mA == 0 or is_current
 
     def _count(self, charger_i: int, rise_mA: int) -> None:

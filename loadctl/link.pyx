@@ -229,6 +229,8 @@ cdef class Link:
         cdef int32_t n = self.header.n_tuned
         cdef link_tuned_t* to = self.tuned_rows + (1 - bank % 2) * n
         cdef link_tuned_t* row
+        # Whoever sees a row of this change also sees that the last one counts.
+        link_fence()
         memcpy(to, self.tuned_rows + bank % 2 * n, n * sizeof(link_tuned_t))
         for slot, live, timed, until_ns in rows:
             row = to + self._slot(slot)
@@ -307,6 +309,7 @@ cdef class Link:
         for _tries in range(READ_TRIES):     # who changes it twice meanwhile writes what is read
             bank = link_load(&self.header.tuned_bank)
             found = self._tuned_rows_of(bank % 2)
+            link_fence()                     # the rows were read before the word is read again
             if link_load(&self.header.tuned_bank) == bank:
                 return found
         raise LoadctlError(f"{self.path}: what was tuned did not stand still")

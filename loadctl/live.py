@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from hw.devices import parse_map
+from hw.devices import DeviceMap, parse_map
 from loadctl import tables as plain
 from loadctl.errors import CheckRefused, ConfigError, NotRunning, UsageError
 from loadctl.image import Reader
@@ -58,6 +58,7 @@ class Name:
 class LiveSite:
     site_dir: SiteDir
     tables: Tables
+    maps: dict[str, DeviceMap]
     source: Source
     rules: Rules
     names: dict[str, Name]
@@ -154,14 +155,16 @@ def open_live(site_dir: SiteDir) -> LiveSite:
         raise NotRunning(f"{site_dir.path.name}: not running")
     tables = plain.load_file(site_dir.tables)
     slots = Slots(tables)
-    rules = Rules(slots, {model: parse_map(raw, model) for model, raw in tables.maps.items()})
+    maps = {model: parse_map(raw, model) for model, raw in tables.maps.items()}
+    rules = Rules(slots, maps)
     try:
         link = Link.open_readonly(site_dir.link)
         counts = counts_of(Reader(site_dir.image).snapshot())
     except FileNotFoundError:
         raise NotRunning(f"{site_dir.path.name}: is about to start") from None
     layers = {slot: Layer(live, timed, end_ns) for slot, live, timed, end_ns in link.tuned()}
-    return LiveSite(site_dir, tables, read_source(site_dir), rules, names_of(slots), layers, counts)
+    source = read_source(site_dir)
+    return LiveSite(site_dir, tables, maps, source, rules, names_of(slots), layers, counts)
 
 
 def names_of(slots: Slots) -> dict[str, Name]:
@@ -226,13 +229,14 @@ def parse_number(name: Name, word: str) -> int:
             raise UsageError(f"{name.text}: {word!r} is neither true nor false")
         return int(word.lower() in YES)
     try:
-        number = Decimal(word) * key.per_unit
+        number = Decimal(word)
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
         raise UsageError(f"{name.text}: {word!r} is no number{_in_unit(key)}")
-    whole = number.to_integral_value()
-    if key.per_unit == 1 and whole != number:
+    # Far out of bounds in the larger unit already: there may be no number for the product.
+    number = number * key.per_unit if -key.most <= number <= key.most else Decimal("Infinity")
+    if key.per_unit == 1 and number.is_finite() and number.to_integral_value() != number:
         raise UsageError(f"{name.text}: {word!r} is no whole number")
     if not key.least <= number <= key.most:
         least, most = amount(key, key.least), amount(key, key.most)

@@ -9,14 +9,17 @@ Runs in commands and at start, never in the scan loop.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw.lock import open_lock, own_like_parent
 from loadctl.errors import NotRunning, UsageError
 
 SYSTEM_DIR = Path("/run/loadctl")
@@ -37,6 +40,16 @@ def search_dirs(runtime_dir: Path | None) -> list[Path]:
     if runtime_dir is not None:
         return [runtime_dir]
     return list(dict.fromkeys([default_dir(), SYSTEM_DIR]))
+
+
+def lock_dir(top: Path) -> Path:
+    """Where network ports are locked, by runtime directory: in one place for all sites.
+
+    A user's own directory that nobody chose shares that of the service, where it may be written: a
+    site that is run by hand must not take the bus of the service.
+    """
+    is_shared = top == default_dir() and os.access(SYSTEM_DIR, os.W_OK | os.X_OK)
+    return SYSTEM_DIR if is_shared else top
 
 
 def slug(site_name: str) -> str:
@@ -88,8 +101,7 @@ class SiteDir:
 
     @property
     def lock_dir(self) -> Path:
-        """Where network ports are locked: in one place for all sites."""
-        return self.path.parent
+        return lock_dir(self.path.parent)
 
     def is_locked(self) -> bool:
         """Whether a site runs here: its lock lives exactly as long as its processes."""
@@ -106,23 +118,27 @@ class SiteDir:
         return False
 
 
-def claim(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
+def claim(runtime_dir: Path, site_name: str, others: Sequence[Path] = ()) -> tuple[SiteDir, int]:
     """Make the directory of a site and take its lock; the descriptor holds it.
 
     What an earlier run left behind is removed: a status must not take it for this one.
     """
-    site_dir, fd = hold(runtime_dir, site_name)
+    site_dir, fd = hold(runtime_dir, site_name, others)
     for name in (TABLES, IMAGE, LINK, CONTROL, SOURCE, FLIGHT):
         (site_dir.path / name).unlink(missing_ok=True)
     return site_dir, fd
 
 
-def hold(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
-    """Take the lock of a site and touch nothing else there."""
+def hold(runtime_dir: Path, site_name: str, others: Sequence[Path] = ()) -> tuple[SiteDir, int]:
+    """Take the lock of a site and touch nothing else there.
+
+    It must run in none of the `others` either; looked at with the lock held, so that of two who
+    come at once at most one goes on. What this user may not see is not seen.
+    """
     site_dir = SiteDir(runtime_dir / slug(site_name))
     try:
-        site_dir.path.mkdir(parents=True, exist_ok=True, mode=0o755)
-        fd = os.open(site_dir.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        make_dir(site_dir.path)
+        fd = open_lock(site_dir.path / LOCK)
     except OSError as error:
         raise UsageError(
             f"runtime directory {site_dir.path}: {error.strerror}; choose one with --runtime-dir"
@@ -131,10 +147,41 @@ def hold(runtime_dir: Path, site_name: str) -> tuple[SiteDir, int]:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise UsageError(
-            f"site {site_name!r} runs already (lock {site_dir.path / LOCK}); stop it first"
-        ) from None
+        raise runs_already(site_name, site_dir) from None
+    for other in (SiteDir(top / slug(site_name)) for top in others if top != runtime_dir):
+        with contextlib.suppress(PermissionError):
+            if other.is_locked():
+                os.close(fd)
+                raise runs_already(site_name, other)
     return site_dir, fd
+
+
+def runs_already(site_name: str, site_dir: SiteDir) -> UsageError:
+    return UsageError(
+        f"site {site_name!r} runs already (lock {site_dir.path / LOCK}); stop it first"
+    )
+
+
+def make_dir(path: Path) -> None:
+    """With its parents. What root makes belongs to whom the directory above belongs to."""
+    if path.exists():
+        return
+    make_dir(path.parent)
+    path.mkdir(mode=0o755, exist_ok=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        own_like_parent(fd, path)
+    finally:
+        os.close(fd)
+
+
+def where_last(dirs: Sequence[Path], site_name: str) -> Path:
+    """The runtime directory in which a site was started last, else the first."""
+    started: list[tuple[float, Path]] = []
+    for top in dirs:
+        with contextlib.suppress(OSError):
+            started.append((os.stat(SiteDir(top / slug(site_name)).tables).st_mtime, top))
+    return max(started)[1] if started else dirs[0]
 
 
 def is_in_memory(path: Path) -> bool:

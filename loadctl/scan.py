@@ -123,7 +123,7 @@ class Scan:
             return  # the guard's silence is known in time only if nothing is done before
         if not self.has_begun:
             self.has_begun = True
-            self.field.take_over()
+            self.field.take_over(woke_at_ns)
         self.guarded.ports()
         self._note_suspend(woke_at_ns)
         self.step(woke_at_ns)

@@ -65,13 +65,12 @@ class Tuned:
     def healthy_scans(self) -> int:
         return self.counts[HEALTHY_SCANS]
 
-    def take_over(self) -> None:
+    def take_over(self, now_ns: int) -> None:
         """Go on with what an earlier scan of this site was asked for; what has run out meanwhile
-        falls back when the first scan begins."""
+        counts no longer, and `begin` says so."""
         self.layers = dict(self.guarded.tuned())
-        if self.layers:
-            self._let_count(self._values(self.layers, 0))
-            self._note_ends(0)
+        self._note_ends()
+        self._fall_to(self._values(self.layers, now_ns), now_ns)
 
     def begin(self, now_ns: int) -> None:
         """Let what was asked for a time fall back."""
@@ -83,10 +82,23 @@ class Tuned:
             if layer.timed is not None and now_ns >= layer.until_ns
         }
         before = list(self.counts)
-        self._keep(over, now_ns)
-        self._let_count(self._values(self.layers, now_ns))
+        self._keep(over)
+        self._fall_to(self._values(self.layers, now_ns), now_ns)
         for slot in over:
             self._event(Event.FELL_BACK, slot, before[slot], 0, now_ns)
+
+    def _fall_to(self, values: list[int], now_ns: int) -> None:
+        """Let values count that nobody asks for just now. Were they refused, the site file's would:
+        a scan that ends for them would end again and again."""
+        try:
+            self._let_count(values)
+        except CoreFault:
+            forgotten = dict.fromkeys(self.layers, NOTHING)
+            before = self._values(self.layers, now_ns)
+            self._keep(forgotten)
+            self._let_count(self._values(self.layers, now_ns))
+            for slot in forgotten:
+                self._event(Event.FELL_BACK, slot, before[slot], 0, now_ns)
 
     def stage(self, change: Change) -> Answer:
         """Whether a change may be kept until it is adopted: its key, and the bounds that hold by
@@ -120,7 +132,7 @@ class Tuned:
         except CoreFault:  # it knows a bound that the rules do not
             key, who = self.slots.place_of(next(iter(fresh)))
             return Answer(Code.BREAKS_RULE, Field.NONE, key.number, who)
-        self._keep(fresh, now_ns)
+        self._keep(fresh)
         for slot in fresh:
             self._event(Event.TUNED, slot, before[slot], uid, now_ns)
         return Answer(Code.ACCEPTED)
@@ -154,15 +166,15 @@ class Tuned:
         min_mA, max_mA, _, _, is_enabled, _ = self.counts[first : first + N_CHARGER]
         self.gate.tune_charger(who, min_mA, max_mA, bool(is_enabled))
 
-    def _keep(self, fresh: Mapping[int, Layer], now_ns: int) -> None:
+    def _keep(self, fresh: Mapping[int, Layer]) -> None:
         self.guarded.set_tuned(fresh)
         self.layers.update(fresh)
         for slot, layer in fresh.items():
             if layer == NOTHING:
                 del self.layers[slot]
-        self._note_ends(now_ns)
+        self._note_ends()
 
-    def _note_ends(self, now_ns: int) -> None:
+    def _note_ends(self) -> None:
         ends_ns = [layer.until_ns for layer in self.layers.values() if layer.timed is not None]
         self._next_end_ns = min(ends_ns, default=None)
 

@@ -226,6 +226,11 @@ class Slots:
         who, k = divmod(slot - self.first_charger, N_CHARGER)
         return CHARGER_KEYS[k], who
 
+    def beside(self, slot: int) -> range:
+        """The slots of the same charger."""
+        first = slot - (slot - self.first_charger) % N_CHARGER
+        return range(first, first + N_CHARGER)
+
     def lifted(self, values: Sequence[int]) -> list[int]:
         """Values of [tuning] below a floor count as the floor, as in the site file."""
         found = list(values)
@@ -288,18 +293,17 @@ class Rules:
 
     def broken(self, values: Sequence[int], touched: Iterable[int]) -> Broken | None:
         """The first rule that these values break, among those that `touched` have a part in."""
-        for slot in sorted(touched):
-            for near in self._near(slot):
-                bound = self.bound(near, values)
-                if not bound.least <= values[near] <= bound.most:
-                    return Broken(near, bound)
+        for near in dict.fromkeys(near for slot in sorted(touched) for near in self._near(slot)):
+            bound = self.bound(near, values)
+            if not bound.least <= values[near] <= bound.most:
+                return Broken(near, bound)
         return None
 
     def _first(self, slot: int) -> int:
         """Where the slots of the same circuit or charger begin."""
         if slot < self.slots.first_charger:
             return slot - (slot - N_TUNING) % N_CIRCUIT
-        return slot - (slot - self.slots.first_charger) % N_CHARGER
+        return self.slots.beside(slot).start
 
     def _near(self, slot: int) -> Sequence[int]:
         """The slot itself first, then those whose bounds follow from it."""
@@ -388,15 +392,28 @@ def first_broken(
 ) -> Broken | None:
     """The first rule that `fresh` among these layers breaks, now or when something falls back.
 
-    A floor of [tuning] binds what is set below it, and lifts what only comes to lie below it.
+    A floor of [tuning] binds what is set below it, and lifts what only comes to lie below it. The
+    bounds of a circuit stand still. Those of a charger follow from its own values, so only what
+    falls back among these is looked at, however much else holds for a time.
     """
-    is_set = {slot for slot, layer in fresh.items() if layer != NOTHING}
-    devices = {slot for slot in fresh if slot >= N_TUNING}
-    for at_ns in (now_ns, *ends_after(layers, now_ns)):
-        values = values_at(rules.slots.site, layers, at_ns)
-        broken = rules.broken(values, is_set | devices if at_ns == now_ns else devices)
-        if broken is not None:
-            return broken
+    site = rules.slots.site
+    values = values_at(site, layers, now_ns)
+    touched = {slot for slot, layer in fresh.items() if layer != NOTHING or slot >= N_TUNING}
+    broken = rules.broken(values, touched)
+    if broken is not None:
+        return broken
+    of_chargers: dict[range, list[int]] = {}
+    for slot in sorted(touched):
+        if slot >= rules.slots.first_charger:
+            of_chargers.setdefault(rules.slots.beside(slot), []).append(slot)
+    for beside, slots in of_chargers.items():
+        own = {slot: layers[slot] for slot in beside if slot in layers}
+        for end_ns in ends_after(own, now_ns):
+            for slot, layer in own.items():
+                values[slot] = in_force(site[slot], layer, end_ns)
+            broken = rules.broken(values, slots)
+            if broken is not None:
+                return broken
     return None
 
 

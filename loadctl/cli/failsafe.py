@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 import time
@@ -15,10 +16,11 @@ from hw.devices import parse_map
 from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli.params import maps_option, site_argument
-from loadctl.errors import BusError, ConfigError, LoadctlError
+from loadctl.errors import BusError, CheckRefused, ConfigError, LoadctlError
 from loadctl.guard.rescue import Outcome, bring_down
 from loadctl.link import Link
 from loadctl.site.load import load_site
+from loadctl.site.proof import prove
 from loadctl.status import StatusReader
 from loadctl.tables import Tables
 from loadctl.units import A_from_mA
@@ -39,18 +41,19 @@ def failsafe(site: Path, maps_dirs: tuple[Path, ...], runtime_dir: Path | None) 
 
     For a site that does not run: the stop action of its service, or a person whose gateway is to
     come off the bus. Refuses while it runs. A last setpoint that nobody has known for a minute is
-    read first; nothing is ever raised. Exit code 4: not every charger acknowledged.
+    read first; nothing is ever raised. A SITE that `run` would refuse, for a mistake or because its
+    failsafe proof does not hold, is brought down as it ran last; where that is not known either,
+    every charger to 0 A. Exit code 4: not every charger acknowledged.
     """
     name, from_file, why_not = site_and_tables(site, maps_dirs)
-    site_dir, lock_fd = runtime.hold(runtime_dir or runtime.default_dir(), name)
+    dirs = runtime.search_dirs(runtime_dir)
+    site_dir, lock_fd = runtime.hold(runtime.where_last(dirs, name), name, dirs)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, lock_fd)
         last = last_tables(site_dir)
-        tables = from_file or last
-        if tables is None:
-            raise why_not or ConfigError(f"{site}: says nothing")
-        if from_file is None and why_not is not None:
-            click.echo(f"warning: as it ran last, for {why_not}", err=True)
+        tables, warning = chosen(name, from_file, last, why_not)
+        if warning:
+            click.echo(f"warning: {warning}", err=True)
         is_known = last is not None and last.site_hash == tables.site_hash and is_fresh(site_dir)
         link = stack.enter_context(link_of(site_dir, tables, is_known=is_known))
         maps = {model: parse_map(raw, model) for model, raw in tables.maps.items()}
@@ -66,16 +69,40 @@ def failsafe(site: Path, maps_dirs: tuple[Path, ...], runtime_dir: Path | None) 
 
 def site_and_tables(
     site: Path, maps_dirs: tuple[Path, ...]
-) -> tuple[str, Tables | None, ConfigError | None]:
-    """The name, which even a file with mistakes has, and its tables or why there are none."""
+) -> tuple[str, Tables | None, ConfigError | CheckRefused | None]:
+    """The name, which even a file with mistakes has, its tables, and why these cannot be used."""
     try:
-        tables = load_site(site, maps_dirs).tables
+        loaded = load_site(site, maps_dirs)
     except ConfigError as error:
         name = runtime.name_in_file(site)
         if name is None:
             raise
         return name, None, error
-    return tables.site.name, tables, None
+    name = loaded.tables.site.name
+    try:
+        prove(loaded.tables, loaded.maps).require()
+    except CheckRefused as error:
+        return name, loaded.tables, error
+    return name, loaded.tables, None
+
+
+def chosen(
+    name: str,
+    from_file: Tables | None,
+    last: Tables | None,
+    why_not: ConfigError | CheckRefused | None,
+) -> tuple[Tables, str]:
+    """Tables whose failsafe currents hold for the building, and a warning where they are not those
+    of the file: what ran last was proven before it ran; 0 A needs no proof."""
+    if why_not is None and from_file is not None:
+        return from_file, ""
+    why = why_not.lines[0] if why_not is not None else "a site file that says nothing"
+    if last is not None and last.site.name == name:
+        return last, f"as it ran last, for {why}"
+    if from_file is None:
+        raise why_not or ConfigError(why)
+    rows = tuple(dataclasses.replace(row, failsafe_mA=0) for row in from_file.chargers)
+    return dataclasses.replace(from_file, chargers=rows), f"every charger to 0 A, for {why}"
 
 
 def last_tables(site_dir: runtime.SiteDir) -> Tables | None:

@@ -60,7 +60,8 @@ def run(
     loaded = load_site(site, maps_dirs)
     for warning in (*loaded.warnings, *must_hold(loaded)):
         click.echo(f"warning: {warning}", err=True)
-    site_dir, lock_fd = runtime.claim(runtime_dir or runtime.default_dir(), loaded.tables.site.name)
+    dirs = runtime.search_dirs(runtime_dir)
+    site_dir, lock_fd = runtime.claim(dirs[0], loaded.tables.site.name, dirs)
     if not runtime.is_in_memory(site_dir.path):
         click.echo(
             f"warning: runtime directory {site_dir.path} is on a disk, whose writes guard and scan"

@@ -122,13 +122,13 @@ def timing(
             f"--period-ms: {period_ms:g} ms is below {ms_from_ns(NO_BUS_PERIOD_ns):g} ms, the time"
             " that the plan keeps for the gateway itself"
         )
-    lock_dir = runtime_dir or runtime.default_dir()
+    dirs = runtime.search_dirs(runtime_dir)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(folder_in_memory()))
         if site_path is not None:
             tables = load_site(site_path, maps_dirs).tables
             tables = tables if period_ns is None else at_period(tables, period_ns)
-            _, lock_fd = runtime.hold(lock_dir, tables.site.name)
+            _, lock_fd = runtime.hold(dirs[0], tables.site.name, dirs)
             stack.callback(os.close, lock_fd)
         elif no_bus:
             tables = without_buses(load_garage(folder, None).tables, period_ns or NO_BUS_PERIOD_ns)
@@ -142,7 +142,7 @@ def timing(
             rounds=rounds or (max(1, span_ns // ROUND_ns) if no_bus else 1),
             fifo_priority=fifo_priority,
             cpu=cpu,
-            lock_dir=lock_dir,
+            lock_dir=runtime.lock_dir(dirs[0]),
             reads_chargers=read_chargers,
             wants_stress=stress,
             wants_cyclictest=not no_cyclictest,

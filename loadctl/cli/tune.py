@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -15,9 +17,8 @@ from loadctl.cli.params import DURATION_ns, json_option
 from loadctl.cli.refusals import REFUSALS
 from loadctl.cli.tunings import (
     as_dict,
+    bounds_of,
     diff_of,
-    is_lasting,
-    lasting,
     line_of,
     meaning,
     values_of,
@@ -28,16 +29,25 @@ from loadctl.control import (
     Answer,
     Change,
     Code,
+    Field,
     MOST_SPAN_ns,
     ask_all,
     pack_adopt,
     pack_change,
 )
 from loadctl.errors import CheckRefused, UsageError
-from loadctl.live import LiveSite, amounts, file_value, open_live, parse_values
+from loadctl.live import LiveSite, amount, amounts, file_value, open_live, parse_values
 from loadctl.outside import span_words
-from loadctl.saving import check, note_saved, read_text, values_on_disk
-from loadctl.site.save import edited, write_over
+from loadctl.saving import (
+    alone,
+    differing,
+    lasting,
+    merged,
+    note_saved,
+    read_text,
+    values_on_disk,
+)
+from loadctl.site.save import write_over
 from loadctl.tuning import NOTHING, in_force
 from loadctl.units import s_from_ns
 
@@ -73,15 +83,16 @@ def find(site_name: str | None, runtime_dir: Path | None) -> LiveSite:
 def list_keys(prefix: str, site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None:
     """Every key that begins with PREFIX, such as charger.bay1: value, bounds, meaning."""
     live = find(site_name, runtime_dir)
-    now_ns = time.monotonic_ns()
+    bounds, now_ns = bounds_of(live), time.monotonic_ns()
     names = [name for name in live.names.values() if name.text.startswith(prefix)]
     if not names:
         live.find(prefix)
     if as_json:
-        click.echo(json.dumps({name.text: as_dict(live, name, now_ns) for name in names}))
+        found = {name.text: as_dict(live, name, bounds, now_ns) for name in names}
+        click.echo(json.dumps(found))
         return
     for name in names:
-        click.echo(line_of(live, name, now_ns))
+        click.echo(line_of(live, name, bounds, now_ns))
         click.echo(f"    {meaning(name)}")
 
 
@@ -93,8 +104,8 @@ def list_keys(prefix: str, site_name: str | None, runtime_dir: Path | None, as_j
 def get(key: str, site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None:
     """The value of KEY that is in force."""
     live = find(site_name, runtime_dir)
-    name, now_ns = live.find(key), time.monotonic_ns()
-    click.echo(json.dumps(as_dict(live, name, now_ns)) if as_json else line_of(live, name, now_ns))
+    found = (live, live.find(key), bounds_of(live), time.monotonic_ns())
+    click.echo(json.dumps(as_dict(*found)) if as_json else line_of(*found))
 
 
 @tune.command("set")
@@ -121,12 +132,14 @@ def set_keys(
         raise UsageError(f"--for: {span_words(s_from_ns(span_ns))} is above {most}")
     changes: dict[int, int | None] = {}
     for pair in pairs:
-        text, has_value, value = pair.partition("=")
+        text, has_value, value = pair.rpartition("=")  # a name may hold one, too
         if not has_value:
             raise UsageError(f"{pair!r} is not KEY=VALUE")
         name = live.find(text.strip())
         changes.update(zip(name.slots, parse_values(name, value), strict=True))
-    change(live, changes, span_ns, as_json)
+    if len(changes) > MOST_STAGED:
+        raise UsageError(f"{len(changes)} values at once; at most {MOST_STAGED}")
+    change(live, [changes], span_ns, as_json)
 
 
 @tune.command()
@@ -143,7 +156,7 @@ def revert(
     if not slots:
         click.echo(json.dumps({"accepted": True, "keys": {}}) if as_json else "nothing is changed")
         return
-    change(live, dict.fromkeys(sorted(slots)), None, as_json)
+    change(live, in_parts(live, slots), None, as_json)
 
 
 @tune.command()
@@ -154,8 +167,13 @@ def diff(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None
     """What differs from the site file, and what of it would be lost when the site stops."""
     live = find(site_name, runtime_dir)
     now_ns = time.monotonic_ns()
-    names = [name for name in live.names.values() if any(s in live.layers for s in name.slots)]
     on_disk = values_on_disk(live)
+    elsewhere = differing(live, on_disk)
+    names = [
+        name
+        for name in live.names.values()
+        if name in elsewhere or any(slot in live.layers for slot in name.slots)
+    ]
     found = {name.text: diff_of(live, name, on_disk, now_ns) for name in names}
     if as_json:
         click.echo(json.dumps(found))
@@ -163,6 +181,10 @@ def diff(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None
     for name in names:
         key, row = name.key, found[name.text]
         site, now = values_of(live.slots.site, name), values_of(live.counts, name)
+        if not any(slot in live.layers for slot in name.slots):
+            disk = amounts(key, [on_disk[slot] for slot in name.slots])
+            click.echo(f"{name.text}  {amounts(key, now)}, from the next start on {disk}")
+            continue
         fate = "saved" if row["is_saved"] else "lost when the site stops"
         if row["for_s"] is not None:
             fate = f"for {span_words(row['for_s'])} more"
@@ -188,44 +210,65 @@ def save(
 
     What holds for a time only is not written. The new file is checked as a whole first.
     """
-    live = find(site_name, runtime_dir)
-    path = site_file or Path(live.source.path)
-    text = read_text(path)
-    if not live.source.is_as_known(text) and not force:
-        raise CheckRefused(
-            f"{path}: was changed since the site was started; look at it, then --force writes into"
-            " it as it is now"
-        )
-    names = [name for name in live.names.values() if is_lasting(live, name)]
-    values = {live.path(name): file_value(name.key, lasting(live, name)) for name in names}
-    new = edited(text, values, path)
-    check(live, path, new)
-    write_over(path, new)
-    if path.resolve() == Path(live.source.path).resolve():
-        warning = note_saved(live, new)
-        if warning:
-            click.echo(f"warning: {warning}", err=True)
+    site_dir = runtime.find_site(runtime.search_dirs(runtime_dir), site_name)
+    with alone(site_dir):
+        live = open_live(site_dir)
+        path = site_file or Path(live.source.path)
+        before = read_text(path)
+        if not live.source.is_as_known(before) and not force:
+            raise CheckRefused(
+                f"{path}: was changed since the site was started; look at it, then --force writes"
+                " into it as it is now"
+            )
+        found = merged(live, path, before)
+        write_over(path, found.text, before)
+        if path.resolve() == Path(live.source.path).resolve():
+            warning = note_saved(live, found.text)
+            if warning:
+                click.echo(f"warning: {warning}", err=True)
     if as_json:
-        saved = {name.text: file_value(name.key, lasting(live, name)) for name in names}
-        click.echo(json.dumps({"path": str(path), "saved": saved}))
+        saved = {name.text: file_value(name.key, lasting(live, name)) for name in found.written}
+        kept = {name.text: file_value(name.key, values) for name, values in found.kept.items()}
+        click.echo(json.dumps({"path": str(path), "saved": saved, "kept": kept}))
         return
-    said = ", ".join(name.text for name in names) or "nothing differs"
+    said = ", ".join(name.text for name in found.written) or "nothing differs"
     click.echo(f"saved in {path}: {said}")
+    for name, values in found.kept.items():
+        click.echo(f"kept as written by hand: {name.text} {amounts(name.key, values)}")
 
 
 # changes
 
 
+def in_parts(live: LiveSite, slots: Iterable[int]) -> list[dict[int, int | None]]:
+    """What lets these slots be as the site file says, in parts that a scan takes.
+
+    Charger and circuit stay whole: rules look at one of them.
+    """
+    parts: list[dict[int, int | None]] = [{}]
+    for _, own in groupby(sorted(set(slots)), lambda slot: whose(live, slot)):
+        owned = dict.fromkeys(own)
+        if len(parts[-1]) + len(owned) > MOST_STAGED:
+            parts.append({})
+        parts[-1].update(owned)
+    return parts
+
+
+def whose(live: LiveSite, slot: int) -> tuple[str, int]:
+    key, who = live.slots.place_of(slot)
+    return key.table, who
+
+
 def change(
-    live: LiveSite, changes: dict[int, int | None], span_ns: int | None, as_json: bool
+    live: LiveSite, parts: list[dict[int, int | None]], span_ns: int | None, as_json: bool
 ) -> None:
-    """Judge a change as a whole, have it adopted, say what became of it."""
-    if len(changes) > MOST_STAGED:
-        raise UsageError(f"{len(changes)} values at once; at most {MOST_STAGED}")
+    """Judge a change as a whole, have its parts adopted, say what became of it."""
+    changes = {slot: value for part in parts for slot, value in part.items()}
     now_ns = time.monotonic_ns()
     fresh = live.fresh(changes, None if span_ns is None else now_ns + span_ns)
     warnings = live.judge(fresh, now_ns)
-    send(live, changes, span_ns)
+    for part in parts:
+        send(live, part, span_ns)
     layers = {**live.layers, **fresh}
     asked = [
         in_force(site, layers.get(slot, NOTHING), now_ns)
@@ -264,16 +307,24 @@ def send(live: LiveSite, changes: dict[int, int | None], span_ns: int | None) ->
     ]
     records.append(pack_adopt(Adopt(len(changes), span_ns), serial, site_hash))
     answers = ask_all(live.site_dir.control, records, serial)
-    refused = [answer for answer in answers if answer.code is not Code.ACCEPTED]
-    if refused:
-        raise CheckRefused(refusal_text(live, refused[0]))
+    for slot, answer in zip((*changes, None), answers, strict=False):  # fewer answers: not allowed
+        if answer.code is not Code.ACCEPTED:
+            raise CheckRefused(refusal_text(live, slot, answer))
 
 
-def refusal_text(live: LiveSite, answer: Answer) -> str:
+def refusal_text(live: LiveSite, asked: int | None, answer: Answer) -> str:
+    """`asked`: the slot that was to be changed; None where all of them were to count."""
     if answer.code is Code.BREAKS_RULE:
         slot = live.slots.slot_of(answer.least, answer.most)
         where = "a rule of the site" if slot is None else live.name_of(slot).text
         return f"{where}: refused beside what was changed by others meanwhile; look and try again"
+    if answer.code is Code.OUT_OF_BOUNDS and asked is not None:
+        key, name = live.slots.place_of(asked)[0], live.name_of(asked)
+        least, most = amount(key, answer.least), amount(key, answer.most)
+        bound = f"no multiple of {least}" if answer.field is Field.STEP else ""
+        said = bound or f"not within {least} to {most}"
+        return f"{name.text}: refused by the running scan: {said}"
     if answer.code is Code.OUT_OF_BOUNDS:
-        return f"refused by the running scan: not within {answer.least} to {answer.most}"
+        least, most = (span_words(s_from_ns(span)) for span in (answer.least, answer.most))
+        return f"--for: refused by the running scan: not within {least} to {most}"
     return REFUSALS[answer.code]

@@ -3,18 +3,21 @@
 What the stop action of the service and `loadctl failsafe` do when guard and scan are both gone.
 Does it with the guard's own holders and frames: min(last, failsafe), largest decrease first, one
 thread per bus; a last that nobody knows is read first. The caller holds the lock of the site. A
-port that cannot be opened keeps no other bus waiting.
+bus is told as soon as its port is open: those on a network, which may take seconds, are opened
+meanwhile and side by side.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
 from hw.clock import MonotonicClock
 from hw.devices import DeviceMap
+from hw.lock import is_url
 from hw.opening import OpenPort, close_port, open_port
 from hw.wire import Line
 from loadctl.bound import takeover_bounds
@@ -46,21 +49,18 @@ def bring_down(
     holders: list[BusHolder] = []
     outcomes: list[Outcome] = []
     clock = MonotonicClock()
-    for bus_i, row in enumerate(tables.buses):
-        boxes = boxes_of(tables, maps, bus_i)
-        if not boxes:
-            continue
-        try:
-            port = opened(tables, bus_i, lock_dir)
-        except BusError as error:
-            outcomes += [
-                Outcome(box.index, box.failsafe_mA, False, False, str(error)) for box in boxes
-            ]
-            continue
-        silence_ns = bounds[bus_i].silence_ns
-        holders.append(BusHolder(bus_i, row, boxes, port, lock_dir, silence_ns, link, clock))
+    boxes = {bus_i: boxes_of(tables, maps, bus_i) for bus_i in range(len(tables.buses))}
     try:
-        for holder in holders:
+        for bus_i, port in opened_ports(tables, [i for i in boxes if boxes[i]], lock_dir):
+            if isinstance(port, BusError):
+                why = str(port)
+                outcomes += [
+                    Outcome(box.index, box.failsafe_mA, False, False, why) for box in boxes[bus_i]
+                ]
+                continue
+            row, silence_ns = tables.buses[bus_i], bounds[bus_i].silence_ns
+            holder = BusHolder(bus_i, row, boxes[bus_i], port, lock_dir, silence_ns, link, clock)
+            holders.append(holder)
             holder.take()
         # Writing twice and reading back, as the guard counts it; a thread that ended is not waited
         # for.
@@ -75,13 +75,30 @@ def bring_down(
     return sorted(outcomes)
 
 
-def opened(tables: Tables, bus_i: int, lock_dir: Path) -> OpenPort:
+def opened_ports(
+    tables: Tables, buses: Sequence[int], lock_dir: Path
+) -> Iterator[tuple[int, OpenPort | BusError]]:
+    """Each port when it is open, or why it is not: ttys in file order, a network as it answers."""
+    remote = [bus_i for bus_i in buses if is_url(tables.buses[bus_i].port)]
+    with ThreadPoolExecutor(max(1, len(remote))) as pool:
+        waits = {pool.submit(opened, tables, bus_i, lock_dir): bus_i for bus_i in remote}
+        for bus_i in buses:
+            if bus_i not in remote:
+                yield bus_i, opened(tables, bus_i, lock_dir)
+        for done in as_completed(waits):
+            yield waits[done], done.result()
+
+
+def opened(tables: Tables, bus_i: int, lock_dir: Path) -> OpenPort | BusError:
     """BusError where there is no such port, or it lives in the process that opened it."""
     row = tables.buses[bus_i]
-    port = open_port(row.port, Line(row.baud, row.frame), lock_dir, row.uses_rs485_mode)
+    try:
+        port = open_port(row.port, Line(row.baud, row.frame), lock_dir, row.uses_rs485_mode)
+    except BusError as error:
+        return error
     if port.data_fd < 0:
         close_port(port)
-        raise BusError(f"port {row.port}: lives in the process that opens it, not written here")
+        return BusError(f"port {row.port}: lives in the process that opens it, not written here")
     return port
 
 

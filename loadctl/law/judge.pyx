@@ -53,6 +53,8 @@ cdef void order_probes(law_t *law) noexcept nogil:
             charger.action_mA = min(charger.setpoint_mA, charger.failsafe_mA)
             if not is_seen(law, i) or covered_mA(law, i) == 0:
                 charger.action_mA = min(charger.action_mA, lowest_mA(law, i))
+            if charger.action_mA < law.charger_rows[i].min_mA:  # which was lower before
+                charger.action_mA = 0
 
 
 cdef int32_t probe_mA(law_t *law, int32_t i) noexcept nogil:

@@ -12,6 +12,11 @@ from loadctl.law.layout cimport N_PHASES, charger_t, circuit_t
 from loadctl.law.sort cimport sort_by_key
 from loadctl.law.tables cimport charger_row_t, circuit_row_t, law_t
 
+cdef enum:
+    # No car charges on less (IEC 61851-1): what a box says is in force from here on may have been a
+    # setpoint once, whatever its minimum is now.
+    LEAST_mA = 6000
+
 
 cdef void adopt(law_t *law) noexcept nogil:
     cdef int32_t k
@@ -38,7 +43,7 @@ cdef void adopt_charger(charger_row_t *row, charger_t *charger) noexcept nogil:
     cdef int32_t step_mA = row.step_mA
     row.min_mA = (charger.live_min_mA + step_mA - 1) // step_mA * step_mA
     row.max_mA = charger.live_max_mA // step_mA * step_mA
-    row.least_mA = min(row.min_mA, row.site_min_mA)
+    row.least_mA = min(min(row.min_mA, row.site_min_mA), <int32_t>LEAST_mA)
     row.failsafe_mA = min(row.site_failsafe_mA, row.max_mA)
     if row.failsafe_mA < row.min_mA:
         row.failsafe_mA = 0

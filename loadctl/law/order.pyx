@@ -49,6 +49,8 @@ cdef void order_takes(law_t *law, int64_t now_ns) noexcept nogil:
             continue
         if law.site.mode != MODE_RUN:
             keep_to_failsafe(law, i)
+        if charger.action_mA < law.charger_rows[i].min_mA:      # which was lower before
+            charger.action_mA = 0
         if not charger.is_acknowledged:     # what became of the last one is not known: again
             charger.action = ACTION_TAKE
             explain(charger, NOT_ACKNOWLEDGED)
@@ -119,6 +121,8 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         explain_share(law, i, law.blocked_low_by[i])
         return charger.share_low_mA
     if charger.setpoint_mA < row.min_mA:
+        if charger.setpoint_mA > 0:     # its minimum was raised: a pause as any other
+            pause(law, i, PAUSE_LIMIT, now_ns)
         return 0
     return charger.setpoint_mA
 

@@ -144,8 +144,11 @@ cdef void enter(charger_t *charger, Part part, int64_t now_ns) noexcept nogil:
 
 
 cdef void note_waiting(charger_t *charger, int64_t now_ns) noexcept nogil:
-    """It waits from when it has no setpoint any more, whatever it still takes."""
-    cdef bint is_waiting = charger.setpoint_mA == 0 and charger.session != PART_DONE
+    """It waits from when it has no setpoint any more, whatever it still takes, but not while it is
+    disabled."""
+    cdef bint is_waiting = (
+        charger.setpoint_mA == 0 and charger.session != PART_DONE and charger.is_enabled
+    )
     if is_waiting and not charger.is_waiting:
         charger.waits_since_ns = now_ns
     charger.is_waiting = is_waiting

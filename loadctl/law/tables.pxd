@@ -93,7 +93,7 @@ ctypedef struct charger_row_t:
     int32_t failsafe_mA         # on the step grid
     int32_t site_failsafe_mA    # ... of the site file, whatever minimum and maximum count now
     int32_t site_min_mA         # on the step grid
-    int32_t least_mA            # the lower of that and min_mA: less is a pause
+    int32_t least_mA            # no minimum was ever lower: what is in force and less is a pause
     int32_t fallback_mA
     int32_t rated_mA
     int32_t priority

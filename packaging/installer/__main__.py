@@ -70,37 +70,51 @@ def main() -> int:
 
 
 def install(machine: Machine, wheels: Path) -> None:
-    """Make, try, switch, restart; back to the version before where that does not work out."""
+    """Make, try, switch, restart; back to the version before where that does not work out.
+
+    One that was interrupted is resumed by the next, whatever that one installs: it restarts what
+    runs, and goes back to where the interrupted one began.
+    """
     record = Record(machine)
+    files = files_of(PACKAGING)
+    record.refuse_others([*files, *LINKS])
     record.make_dir(OPT)
     machine.make_account()
     for place, (mode, user) in DATA_DIRS.items():
         machine.own(record.make_dir(place), ACCOUNT, mode, user)
-    name, before = versions.make(machine, record, wheels, PACKAGING), versions.current(machine)
+    name, now = versions.make(machine, record, wheels, PACKAGING), versions.current(machine)
+    is_resumed = record.previous is not None and versions.is_whole(machine, record.previous)
+    before = record.previous if is_resumed else now
     try:
         sites = versions.require_sites(machine, name)
     except InstallError:
-        if name != before:
+        if name not in (now, before):
             versions.drop(machine, name)
         raise
-    old_files = write_files(machine, record, files_of(PACKAGING))
+    record.upgrade_from(before)
+    old_files = write_files(machine, record, files)
+    must_restart = name != now or is_resumed or bool(old_files)
+    if is_resumed and before is not None:  # some were written by the one that was interrupted
+        earlier = files_of(machine.path(VERSIONS / before / "packaging"))
+        old_files = {place: earlier.get(place) for place in files}
     versions.switch(machine, name)
     for place, target in LINKS.items():
         versions.set_link(record.add_file(place), target)
     machine.load_modules()
     machine.reload()
-    failed = restart(machine) if (name != before or old_files) else []
+    failed = restart(machine) if must_restart else []
     if failed and before is not None:
         put_back(machine, old_files)
         versions.switch(machine, before)
         machine.reload()
         still_failed = restart(machine)
-        if name != before:
-            versions.drop(machine, name)
+        record.upgrade_from(None)
+        versions.drop_others(machine, before)
         words = f"{', '.join(failed)} did not become ready with {name}: back to {before}"
         if still_failed:
             words += f"; {', '.join(still_failed)} did not come back: see journalctl -u"
         raise InstallError(words)
+    record.upgrade_from(None)  # first: a version that is half removed is nothing to go back to
     versions.drop_others(machine, name)
     print(f"loadctl {name} is installed" + (f", before {before}" if before else ""))
     for site in sites:
@@ -143,7 +157,8 @@ def uninstall(machine: Machine, is_purge: bool) -> None:
         raise InstallError(f"{machine.path(OPT)}: nothing is installed there")
     record = Record(machine)
     for name in reversed(machine.services()):
-        machine.run("systemctl", "stop", name)
+        if machine.run("systemctl", "stop", name) != 0:
+            raise InstallError(f"{name} did not stop, see journalctl -u; nothing is removed")
     for link in machine.path(UNIT_DIR).glob("*.wants/loadctl*.service"):  # what was enabled
         link.unlink()
         remove_if_empty(link.parent)

@@ -7,9 +7,11 @@ know, at the end, which directories had been there before.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from machine import ACCOUNT, Machine
+from machine import ACCOUNT, InstallError, Machine
 
 OPT = Path("/opt/loadctl")
 VERSIONS = OPT / "versions"
@@ -47,16 +49,31 @@ def files_of(packaging: Path) -> dict[Path, bytes]:
 
 
 class Record:
-    """Directories and files that the installer made, in the order it made them."""
+    """Directories and files that the installer made, in the order it made them; `previous` is the
+    version that an upgrade which has not ended goes back to."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._path = machine.path(RECORD)
         self.dirs: list[str] = []
         self.files: list[str] = []
+        self.previous: str | None = None
         if self._path.exists():
             kept = json.loads(self._path.read_text())
             self.dirs, self.files = kept["dirs"], kept["files"]
+            self.previous = kept.get("previous")
+
+    def refuse_others(self, places: Iterable[Path]) -> None:
+        """What somebody else put into a place of ours is neither written nor ever removed."""
+        for place in places:
+            path = self._machine.path(place)
+            if str(place) not in self.files and (path.exists() or path.is_symlink()):
+                raise InstallError(f"{path}: there already, not of an installation; move it away")
+
+    def upgrade_from(self, name: str | None) -> None:
+        """Kept until the upgrade has ended (None), for one that is interrupted to be resumed."""
+        self.previous = name
+        self.save()
 
     def make_dir(self, place: Path) -> Path:
         """With its parents; what was there already is not ours."""
@@ -77,5 +94,7 @@ class Record:
 
     def save(self) -> None:
         if self._path.parent.exists():
-            text = json.dumps({"dirs": self.dirs, "files": self.files}, indent=1)
-            self._path.write_text(text + "\n")
+            kept = {"dirs": self.dirs, "files": self.files, "previous": self.previous}
+            beside = self._path.with_name(self._path.name + ".new")
+            beside.write_text(json.dumps(kept, indent=1) + "\n")
+            os.replace(beside, self._path)

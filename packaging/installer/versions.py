@@ -103,10 +103,43 @@ def set_link(link: Path, target: Path) -> None:
 
 
 def drop(machine: Machine, name: str) -> None:
-    shutil.rmtree(machine.path(VERSIONS / name), ignore_errors=True)
+    remove(machine.path(VERSIONS / name))
+
+
+def remove(folder: Path) -> None:
+    """What is left of it, should this be interrupted, does not count as made."""
+    (folder / COMPLETE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_whole(machine: Machine, name: str) -> bool:
+    return (machine.path(VERSIONS / name) / COMPLETE).exists()
 
 
 def drop_others(machine: Machine, kept: str) -> None:
+    """All that nobody uses: a guard starts its scans with the version that it runs itself."""
     for folder in machine.path(VERSIONS).iterdir():
-        if folder.name != kept:
-            shutil.rmtree(folder)
+        if folder.name == kept:
+            continue
+        pids = users_of(folder)
+        if pids:
+            words = ", ".join(map(str, pids))
+            print(f"left, in use by process {words}: {folder}; the next upgrade removes it")
+        else:
+            remove(folder)
+
+
+def users_of(folder: Path) -> list[int]:
+    """Processes that were started from a version, or have loaded anything of it."""
+    words = os.fsencode(folder) + b"/"
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        for name in ("cmdline", "maps"):
+            try:
+                has_it = words in (process / name).read_bytes()
+            except OSError:  # it has ended, or is not ours to see
+                continue
+            if has_it:
+                pids.append(int(process.name))
+                break
+    return sorted(pids)

@@ -20,6 +20,7 @@ from tests.support.core_sites import (
     FAILSAFE,
     NS_PER_S,
     RUN,
+    START,
     attached,
     charger,
     circuit,
@@ -421,3 +422,76 @@ def test_tiers_follow_a_changed_priority_in_the_next_scan() -> None:
     bench.core.retune([(slot(tables, PRIORITY, 1), 0), (slot(tables, WEIGHT, 0), 3)])
     bench.settle_in(0, 120)
     assert bench.setpoints_mA[0] > 13_000
+
+
+# minima that move under a setpoint
+
+
+def lowered(mode: int = RUN, **row: Any) -> Still:
+    """A minimum of 8 A in the site file that was lowered to 6 A."""
+    tables = garage(min_mA=8000, failsafe_mA=8000, fallback_mA=8000, **row)
+    held = Still(tables, mode)
+    held.core.retune([(slot(tables, MIN, 0), 6000)])
+    return held
+
+
+def fall_back(held: Still) -> None:
+    held.core.retune([(slot(held.tables, MIN, 0), 8000)])
+
+
+@pytest.mark.parametrize("reported_mA", [6000, 7000])
+def test_what_a_box_says_is_in_force_counts_also_below_a_minimum_that_came_back(
+    reported_mA: int,
+) -> None:
+    """Told 0 A and deaf: it may still draw what its minimum allowed before."""
+    held = lowered(has_measured_current=False)
+    row = held.set(0, 0)
+    row.ceiling_mA, row.is_unproven = reported_mA, True
+    row.acknowledged_at_ns = NOW_ns - 25 * NS_PER_S
+    row.has_reported, row.reported_mA, row.status_at_ns = True, reported_mA, NOW_ns - NS_PER_S
+    fall_back(held)
+    held.step()
+    assert row.reserve_mA == reported_mA
+
+
+@pytest.mark.parametrize("mode", [START, RUN, FAILSAFE])
+def test_probe_below_a_minimum_that_was_raised_is_a_pause(mode: int) -> None:
+    held = lowered(mode)
+    row = held.set(0, 7000)
+    row.is_silent = True
+    assert held.step() == 0
+    assert (row.action_mA, held.core.probe_mA(0)) == (7000, 7000)
+    fall_back(held)
+    assert held.step() == 0
+    assert (row.action_mA, held.core.probe_mA(0)) == (0, 0)
+
+
+def test_setpoint_below_a_raised_minimum_of_one_without_a_status_is_a_pause() -> None:
+    held = lowered()
+    row = held.set(0, 7000)
+    row.has_status = row.is_acknowledged = False
+    fall_back(held)
+    assert held.step() == 0
+    assert row.action_mA == 0
+
+
+def test_raised_minimum_pauses_as_any_other_pause() -> None:
+    """It does not come back before min_off_s."""
+    held = lowered()
+    row = held.set(0, 7000)
+    fall_back(held)
+    held.step()
+    assert (row.action_mA, row.was_paused, row.off_since_ns) == (0, 1, NOW_ns)
+
+
+def test_disabled_charger_does_not_wait() -> None:
+    tables = garage()
+    held = Still(tables)
+    row = held.set(0, 0)
+    row.is_waiting, row.waits_since_ns = True, NOW_ns - 5_000 * NS_PER_S
+    held.core.retune([(slot(tables, ENABLE, 0), 0)])
+    held.step()
+    assert row.is_waiting == 0
+    held.core.retune([(slot(tables, ENABLE, 0), 1)])
+    held.step()
+    assert (row.is_waiting, row.waits_since_ns) == (1, NOW_ns)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,6 +217,47 @@ def test_socket_to_a_gateway_that_does_not_answer_is_given_up(tmp_path, monkeypa
     assert 190 * MS < time.monotonic_ns() - begun_ns < 1_000 * MS
     for client in (*waiting, full):
         client.close()
+
+
+def test_name_that_is_not_found_is_waited_for_no_longer_than_a_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread of a bus asks again each second; the resolver is asked once."""
+    asked: list[str] = []
+    answer_now = threading.Event()
+    getaddrinfo = socket.getaddrinfo
+
+    def slow(host: str, port: int, **options: int) -> object:
+        if options.get("flags") == socket.AI_NUMERICHOST:
+            return getaddrinfo(host, port, **options)
+        asked.append(host)
+        answer_now.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(opening, "CONNECT_TIMEOUT_ns", 100 * MS)
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    begun_ns = time.monotonic_ns()
+    for _ in range(2):
+        with pytest.raises(BusError, match=r"gate\.invalid is not found within"):
+            opened("socket://gate.invalid:4001", tmp_path)
+    assert time.monotonic_ns() - begun_ns < 5_000 * MS
+    answer_now.set()
+    opening.look_ups["gate.invalid", 4001].thread.join()
+    with pytest.raises(BusError, match="Temporary failure in name resolution"):
+        opened("socket://gate.invalid:4001", tmp_path)
+    assert (asked, opening.look_ups) == (["gate.invalid"], {})
+
+
+def test_name_that_cannot_be_looked_up_for_want_of_memory_is_a_bus_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(BusError, match="cannot be looked up: can't start new thread"):
+        opened("socket://gate.invalid:4001", tmp_path)
+    assert (threading.stack_size(), opening.look_ups) == (0, {})
 
 
 # ports that cannot be shared

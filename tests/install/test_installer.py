@@ -274,7 +274,109 @@ def test_upgrade_that_refuses_a_site_of_this_machine_changes_nothing(
     assert tree(root) == before
 
 
+def interrupt(gateway: Remembering, newer: Path, word: str) -> None:
+    """An upgrade whose terminal goes away at the first command with that word."""
+    run = gateway.machine.run
+
+    def interrupted(*words: str) -> int:
+        if word in words:
+            raise KeyboardInterrupt
+        return int(run(*words))
+
+    gateway.machine.run = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        gateway.installer.install(gateway.machine, newer)
+    gateway.machine.run = run
+    gateway.said.clear()
+
+
+@pytest.mark.parametrize("word", ["modprobe", "daemon-reload", "restart"])
+def test_upgrade_that_was_interrupted_is_ended_by_the_next(
+    gateway: Remembering, newer: Path, word: str
+) -> None:
+    before = gateway.version
+    interrupt(gateway, newer, word)
+    after = gateway.version
+    assert (gateway.machine.path("/opt/loadctl/versions") / str(before)).exists()
+    gateway.installer.install(gateway.machine, newer)
+    assert gateway.version == after != before
+    assert gateway.restarts == [
+        (after, "loadctl@floors.service"),
+        (after, "loadctl-recorder@floors.service"),
+    ]
+    assert [path.name for path in gateway.machine.path("/opt/loadctl/versions").iterdir()] == [
+        after
+    ]
+    gateway.said.clear()
+    gateway.installer.install(gateway.machine, newer)
+    assert gateway.restarts == []  # it has ended
+
+
+def test_upgrade_that_was_interrupted_still_goes_back_to_where_it_began(
+    gateway: Remembering, newer: Path
+) -> None:
+    """With the units of that version, which the interrupted one had written over."""
+    root, before = gateway.machine.root, gateway.version
+    unit = "packaging/units/loadctl@.service"
+    old_unit = root / "opt/loadctl/current" / unit
+    old_unit.write_text("# the unit of the version before\n")
+    (root / "etc/systemd/system/loadctl@.service").write_text(old_unit.read_text())
+    whole = tree(root)
+    interrupt(gateway, newer, "restart")
+    new = gateway.version
+    gateway.bad = {"loadctl@floors.service": str(new)}
+    with pytest.raises(Exception, match=f"back to {before}"):
+        gateway.installer.install(gateway.machine, newer)
+    assert gateway.restarts[-2:] == [
+        (before, "loadctl@floors.service"),
+        (before, "loadctl-recorder@floors.service"),
+    ]
+    assert tree(root) == whole
+
+
+def test_upgrade_leaves_a_version_that_a_process_still_uses(
+    gateway: Remembering, newer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as a guard, which starts its scans with it."""
+    old = gateway.machine.path("/opt/loadctl/versions") / str(gateway.version)
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()", str(old / "bin/python")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as user:
+        gateway.installer.install(gateway.machine, newer)
+        user.communicate()
+    assert old.exists()
+    assert f"left, in use by process {user.pid}: {old}" in capsys.readouterr().out
+    gateway.said.clear()
+    gateway.installer.install(gateway.machine, newer)
+    assert not old.exists()
+    assert gateway.restarts == []
+
+
+# files of others
+
+
+@pytest.mark.parametrize("place", ["usr/local/bin/loadctl", "etc/systemd/system/loadctl@.service"])
+def test_install_neither_writes_nor_removes_a_file_of_somebody_else(
+    installer: ModuleType, root: Path, builds: tuple[Path, Path], place: str
+) -> None:
+    (root / place).write_text("not ours")
+    before = tree(root)
+    machine = Remembering(installer, root).machine
+    with pytest.raises(Exception, match=f"{place}: there already"):
+        installer.install(machine, builds[0])
+    assert tree(root) == before
+
+
 # the end
+
+
+def test_uninstall_removes_nothing_where_a_site_does_not_stop(
+    gateway: Remembering,
+) -> None:
+    before = tree(gateway.machine.root)
+    gateway.machine.run = lambda *words: int(words[:2] == ("systemctl", "stop"))
+    with pytest.raises(Exception, match=r"loadctl-recorder@floors.service did not stop"):
+        gateway.installer.uninstall(gateway.machine, is_purge=False)
+    assert tree(gateway.machine.root) == before
 
 
 def test_uninstall_asks_what_becomes_of_the_data(root: Path) -> None:

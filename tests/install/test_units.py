@@ -87,3 +87,17 @@ def test_a_site_may_have_what_makes_it_punctual_and_is_watched() -> None:
     assert "RestrictRealtime" not in found
     assert "PrivateDevices" not in found
     assert found["ExecStopPost"][0].startswith(f"-{COMMAND} failsafe ")
+
+
+def test_a_site_may_use_the_serial_ports_of_gateways_too() -> None:
+    found = settings(ROOT / "packaging/units/loadctl@.service")
+    for kind in ("ttyUSB", "ttyACM", "ttyS", "ttyAMA", "ttymxc", "ttySC", "ttyO", "ttyTHS"):
+        assert f"char-{kind} rw" in found["DeviceAllow"], kind
+
+
+def test_the_recorder_stops_and_starts_with_its_site() -> None:
+    """It looks up the name of its site once, at its start."""
+    found = settings(ROOT / "packaging/units/loadctl-recorder@.service")
+    site = "loadctl@%i.service"
+    assert found["PartOf"] == found["After"] == [site]
+    assert site in found["WantedBy"][0].split()

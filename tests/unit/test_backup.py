@@ -20,6 +20,7 @@ from loadctl.errors import EXIT_USAGE
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples"
 SITE = (EXAMPLES / "home-14a.toml").read_text()
 N_ROWS = 500
+ENDLESS = b'{"format": 1e999, "files": [], "version": "", "made_at": ""}'
 
 
 class Gateway(NamedTuple):
@@ -229,6 +230,11 @@ DAMAGES: dict[str, tuple[Callable[[Members], None], str]] = {
     "way up": (lambda members: renamed(members, "sites/../../outside.toml"), "not a name"),
     "absolute": (lambda members: renamed(members, "/tmp/outside.toml"), "not a name"),
     "hidden": (lambda members: renamed(members, "sites/.toml"), "not a name"),
+    "deep": (lambda members: changed(members, 0, b"[" * 100_000), "damaged"),
+    "endless": (
+        lambda members: changed(members, 0, ENDLESS),
+        "damaged",
+    ),
     "newer": (
         lambda members: edited_manifest(members, lambda manifest: manifest.update(format=2)),
         "format 2",
@@ -267,6 +273,17 @@ def test_restore_of_a_torn_archive_changes_nothing(gateway: Gateway, made: Path)
         made.write_bytes(whole[:n_bytes])
         result = gateway.run("restore", made)
         assert (result.exit_code, gateway.tree()) == (1, before), n_bytes
+
+
+def test_restore_of_an_archive_that_does_not_unpack_says_damaged(
+    gateway: Gateway, made: Path
+) -> None:
+    whole, before = made.read_bytes(), gateway.tree()
+    for position in range(20, len(whole) - 8, len(whole) // 20):
+        made.write_bytes(whole[:position] + b"\xff" * 8 + whole[position + 8 :])
+        result = gateway.run("restore", made)
+        assert isinstance(result.exception, archive.BackupError), (position, result.exception)
+        assert gateway.tree() == before
 
 
 def test_restore_is_refused_while_the_site_runs(gateway: Gateway, made: Path) -> None:
@@ -313,4 +330,45 @@ def test_restore_that_fails_on_the_way_puts_everything_back(
     result = gateway.run("restore", made)
     monkeypatch.undo()
     assert "nothing is changed" in str(result.exception)
+    assert gateway.tree() == before
+
+
+# a directory that belongs to the service, which must not lead root elsewhere
+
+
+def test_restore_writes_nothing_through_a_link_that_stands_there(
+    gateway: Gateway, made: Path, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("of root")
+    gateway.journal.with_name("journal.sqlite.restored").symlink_to(victim)
+    assert gateway.run("restore", made).exit_code == 0
+    assert victim.read_text() == "of root"
+    assert rows_of(gateway.journal) == N_ROWS
+
+
+def test_restore_refuses_a_folder_that_is_a_link(
+    gateway: Gateway, made: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    gateway.journal.parent.rename(elsewhere)
+    gateway.journal.parent.symlink_to(elsewhere)
+    before = gateway.tree()
+    result = gateway.run("restore", made)
+    assert "a symbolic link, expected a directory" in str(result.exception)
+    assert gateway.tree() == before
+    assert not [path for path in elsewhere.iterdir() if "restored" in path.name]
+
+
+def test_restore_moves_nothing_into_a_folder_that_it_did_not_make(
+    gateway: Gateway, made: Path
+) -> None:
+    (gateway.journal.parent / "replaced-now").mkdir()
+    before = gateway.tree()
+    places = archive.Places(gateway.config, gateway.config / "maps", gateway.folder / "state")
+    with (
+        archive.unpacked(made) as (_, copies),
+        pytest.raises(archive.BackupError, match=r"replaced-now: File exists; nothing is changed"),
+    ):
+        archive.put_back(copies, places, "now")
     assert gateway.tree() == before

@@ -1,16 +1,22 @@
 """What `loadctl failsafe` goes by: the file, what ran last, and how long ago that was."""
 
+import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli import failsafe as command
-from loadctl.errors import ConfigError, NotRunning
+from loadctl.cli import run as run_command
+from loadctl.cli.main import cli
+from loadctl.errors import CheckRefused, ConfigError, NotRunning, UsageError
 from loadctl.guard.rescue import Outcome
 from loadctl.link import Link
+from loadctl.tables import Tables
 from tests.support.builders import make_tables
 
 SITE_DIR = runtime.SiteDir(Path("nowhere"))
@@ -94,3 +100,104 @@ def test_failsafe_says_of_each_charger_what_became_of_it() -> None:
         f"{name}: does not obey; nothing is sent, its own watchdog brings it down",
         f"{name}: port /dev/x: no such device",
     ]
+
+
+# what it goes by
+
+
+SITE = """
+[site]
+name = "Rig"
+period_ms = 500
+[bus.one]
+port = "/dev/null"
+baud = 19200
+frame = "8E1"
+[circuit.main]
+limit_A = 32
+mode = "static"
+background_A = {background_A}
+[charger.bay1]
+bus = "one"
+model = "reference-charger"
+address = 11
+circuit = "main"
+phases = ["L1", "L2", "L3"]
+min_A = 6
+max_A = 16
+failsafe_A = 6
+"""
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Tables]:
+    """The tables by which chargers would be brought down."""
+    found: list[Tables] = []
+
+    def bring_down(tables: Tables, *_: object) -> list[Outcome]:
+        found.append(tables)
+        return []
+
+    monkeypatch.setattr(command, "bring_down", bring_down)
+    return found
+
+
+def failsafe_of(folder: Path, background_A: int) -> str:
+    (folder / "site.toml").write_text(SITE.format(background_A=background_A))
+    words = ["failsafe", str(folder / "site.toml"), "--runtime-dir", str(folder / "run")]
+    done = CliRunner().invoke(cli, words)
+    if done.exception is not None:
+        raise done.exception
+    return done.stderr
+
+
+def test_failsafe_of_a_file_whose_proof_does_not_hold_is_0_A_for_everybody(
+    tmp_path: Path, told: list[Tables]
+) -> None:
+    """Its failsafe currents were never proven; a start with it was refused, too."""
+    said = failsafe_of(tmp_path, background_A=27)
+    assert [charger.failsafe_mA for charger in told[0].chargers] == [0]
+    assert said.startswith("warning: every charger to 0 A, for circuit.main L1: failsafe proof:")
+    assert said.count("\n") == 1
+
+
+def test_failsafe_of_a_file_whose_proof_does_not_hold_is_that_of_the_last_run(
+    tmp_path: Path, told: list[Tables]
+) -> None:
+    assert failsafe_of(tmp_path, background_A=10) == ""
+    site_dir = runtime.SiteDir(tmp_path / "run" / runtime.slug("Rig"))
+    site_dir.tables.write_text(plain.dump(told[0]))
+    said = failsafe_of(tmp_path, background_A=27)
+    assert told[1] == told[0]
+    assert [charger.failsafe_mA for charger in told[1].chargers] == [6_000]
+    assert said.startswith("warning: as it ran last, for circuit.main L1: failsafe proof:")
+
+
+def test_failsafe_does_not_go_by_the_tables_of_another_site() -> None:
+    tables, why = make_tables(), CheckRefused("no proof", "no proof either")
+    other = dataclasses.replace(tables, site=dataclasses.replace(tables.site, name="other"))
+    found, warning = command.chosen(tables.site.name, tables, other, why)
+    assert {charger.failsafe_mA for charger in found.chargers} == {0}
+    assert warning == "every charger to 0 A, for no proof"
+    with pytest.raises(ConfigError, match="no such key"):
+        command.chosen(tables.site.name, None, other, ConfigError("no such key"))
+
+
+def test_failsafe_by_hand_sees_the_site_of_the_service(
+    tmp_path: Path, told: list[Tables], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root with a runtime directory of its own."""
+    monkeypatch.setattr(run_command, "become_guard", lambda *_: None)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "user"))
+    monkeypatch.setattr(runtime, "SYSTEM_DIR", tmp_path / "system")
+    file = tmp_path / "site.toml"
+    file.write_text(SITE.format(background_A=10))
+    _, lock_fd = runtime.claim(tmp_path / "system", "Rig")
+    for name in ("failsafe", "run"):
+        done = CliRunner().invoke(cli, [name, str(file)])
+        assert isinstance(done.exception, UsageError), name
+        assert "runs already" in str(done.exception)
+    assert told == []
+    os.close(lock_fd)
+    assert CliRunner().invoke(cli, ["failsafe", str(file)]).exit_code == 0
+    assert len(told) == 1

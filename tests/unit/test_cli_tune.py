@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,8 @@ from click.testing import CliRunner
 
 from loadctl import control
 from loadctl.cli.main import cli
-from loadctl.errors import CheckRefused, ConfigError, LoadctlError, NotRunning, UsageError
+from loadctl.errors import CheckRefused, LoadctlError, NotRunning, UsageError
 from loadctl.events import Event
-from loadctl.site.save import edited, write_over
 from tests.support.running_site import site_text
 from tests.support.tuned_site import TunedSite
 
@@ -69,6 +67,10 @@ FLOOR = (
          "charger.bay1.max_A: 17 A is above 16 A, what the site file says"),
         (["charger.bay1.max_A=5"], CheckRefused,
          "charger.bay1.max_A: 5 is not within 6 A to 1000 A"),
+        (["charger.bay1.max_A=1e999999"], CheckRefused,
+         "charger.bay1.max_A: 1e999999 is not within 6 A to 1000 A"),
+        (["charger.bay1.weight=-1e999999"], CheckRefused,
+         "charger.bay1.weight: -1e999999 is not within 1 to 1000"),
         (["charger.bay1.max_A=8.05"], CheckRefused,
          "charger.bay1.max_A: 8.05 A is no multiple of 0.1 A, the step of reference-charger"),
         (["charger.bay1.min_A=7"], CheckRefused,
@@ -184,7 +186,7 @@ def test_get_and_list_say_what_counts_until_when_and_within_which_bounds(site: T
     }  # fmt: skip
     said = tune(site, "list", "circuit.main.limit").splitlines()
     assert said == [
-        "circuit.main.limit_A = 63 A, 6 A to 63 A",
+        "circuit.main.limit_A = 63 A, 32 A to 63 A",
         "    the most that the circuit may carry on this phase; never above the site file; not"
         " below what the failsafe proof needs",
     ]
@@ -192,6 +194,8 @@ def test_get_and_list_say_what_counts_until_when_and_within_which_bounds(site: T
         f"charger.bay2.{key}"
         for key in ("min_A", "max_A", "priority", "weight", "enable", "never_pause")
     ]
+    assert tune_json(site, "get", "circuit.main.limit_A")["least"] == 32
+    assert tune(site, "set", "circuit.main.limit_A=32").startswith("accepted: ")
     assert len(tune_json(site, "list")) == 18 + 2 + 2 * 6
     assert tune_json(site, "get", "charger.bay2.enable")["value"] is True
     with pytest.raises(UsageError, match=r"the nearest is charger\.bay1\.max_A$"):
@@ -214,6 +218,29 @@ def test_revert_takes_back_some_or_all(site: TunedSite) -> None:
         tune(site, "revert", "charger.bay9.max_A")
 
 
+def test_revert_takes_back_more_than_a_scan_adopts_together(tmp_path: Path) -> None:
+    site = TunedSite(tmp_path, site_text("/dev/null", 5))
+    keys = ("max_A=9", "priority=2", "weight=2", "enable=false", "min_A=6")
+    for i in range(1, 6):
+        tune(site, "set", *(f"charger.bay{i}.{key}" for key in keys), "circuit.main.margin_A=1")
+        tune(site, "set", "--for", "1h", f"charger.bay{i}.max_A=8", f"charger.bay{i}.min_A=6")
+    n, most = len(site.tuned.layers), 12
+    assert n > 2 * most
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loadctl.cli.tune.MOST_STAGED", most)
+        patch.setattr("loadctl.commands.MOST_STAGED", most)
+        assert len(tune_json(site, "revert")["keys"]) == n
+    assert site.tuned.layers == {}
+    assert site.core.charger(4)["live_max_mA"] == 16_000
+    site.close()
+
+
+def test_name_with_an_equals_sign_is_tuned_as_well(tmp_path: Path) -> None:
+    site = TunedSite(tmp_path, TEXT.replace("[charger.bay1]", '[charger."a=b"]'))
+    assert tune(site, "set", "charger.a=b.max_A=8") == "accepted: charger.a=b.max_A 16 A -> 8 A\n"
+    site.close()
+
+
 def test_diff_says_what_would_be_lost(site: TunedSite) -> None:
     assert tune(site, "diff") == "nothing differs from the site file\n"
     tune(site, "set", "charger.bay1.max_A=8", "circuit.main.limit_A=60,60,50")
@@ -230,113 +257,6 @@ def test_diff_says_what_would_be_lost(site: TunedSite) -> None:
     ]
     site.path.unlink()
     assert tune_json(site, "diff")["charger.bay1.max_A"]["is_saved"] is False
-
-
-# saving
-
-
-def test_save_writes_these_values_and_leaves_every_other_byte(site: TunedSite) -> None:
-    tune(site, "set", "charger.bay2.max_A=10.5", "circuit.main.limit_A=60,60,50",
-         "tuning.ramp_A_per_s=3", "charger.bay2.enable=false", "tuning.trim_s=5")  # fmt: skip
-    tune(site, "set", "--for", "1h", "charger.bay1.max_A=8")
-    site.path.chmod(0o640)
-    said = tune(site, "save")
-    assert said == (
-        f"saved in {site.path}: tuning.ramp_A_per_s, tuning.trim_s, circuit.main.limit_A,"
-        " charger.bay2.max_A, charger.bay2.enable\n"
-    )
-    head, bay2 = TEXT.split("[charger.bay2]")
-    expected = (
-        head.replace("limit_A = 63     # the fuse", "limit_A = [60, 60, 50]     # the fuse")
-        .replace("ramp_A_per_s = 10\n", "ramp_A_per_s = 3\n")
-        .replace("healthy_scans = 3\n", "healthy_scans = 3\ntrim_s = 5\n")
-        + "[charger.bay2]"
-        + bay2.replace("max_A = 16 ", "max_A = 10.5 ")
-    )
-    saved = site.path.read_text()
-    assert saved.replace("enable = false\n", "") == expected
-    assert saved.count("enable = false\n") == 1
-    assert stat.S_IMODE(site.path.stat().st_mode) == 0o640
-    assert sorted(path.name for path in site.path.parent.iterdir()) == ["rt", "site.toml"]
-
-
-def test_save_knows_its_own_file_and_none_that_somebody_else_wrote(site: TunedSite) -> None:
-    tune(site, "set", "charger.bay1.max_A=8")
-    tune(site, "save")
-    tune(site, "set", "charger.bay1.max_A=9")
-    tune(site, "save")
-    by_hand = site.path.read_text() + "# by hand\n"
-    site.path.write_text(by_hand)
-    tune(site, "set", "charger.bay1.max_A=10")
-    with pytest.raises(CheckRefused, match="was changed since the site was started; look at it"):
-        tune(site, "save")
-    assert site.path.read_text() == by_hand
-    tune(site, "save", "--force")
-    assert site.path.read_text() == by_hand.replace("max_A = 9 ", "max_A = 10 ")
-
-
-@pytest.mark.parametrize(
-    ("by_hand", "said"),
-    [
-        (("max_A = 16", "max_A = 1600"), "charger.bay1.max_A: 1600 A is above 1000 A"),
-        (("background_A = 20", "background_A = 60"), "failsafe proof"),
-        (("[charger.bay1]", "[charger.bay1"), "site.toml"),
-    ],
-)
-def test_save_refuses_what_would_not_start(
-    site: TunedSite, by_hand: tuple[str, str], said: str
-) -> None:
-    text = TEXT.replace(*by_hand)
-    site.path.write_text(text)
-    tune(site, "set", "charger.bay2.weight=2")
-    with pytest.raises((ConfigError, CheckRefused), match=said):
-        tune(site, "save", "--force")
-    assert site.path.read_text() == text
-
-
-def test_save_into_another_file_is_for_one_with_the_same_text(site: TunedSite) -> None:
-    tune(site, "set", "charger.bay1.max_A=8")
-    other = site.path.with_name("other.toml")
-    with pytest.raises(ConfigError, match="No such file"):
-        tune(site, "save", str(other))
-    other.write_text(TEXT)
-    tune(site, "save", str(other))
-    assert "max_A = 8 " in other.read_text()
-    assert site.path.read_text() == TEXT
-    assert tune_json(site, "diff")["charger.bay1.max_A"]["is_saved"] is False
-
-
-def test_save_keeps_a_symbolic_link(site: TunedSite) -> None:
-    real = site.path.with_name("real.toml")
-    site.path.rename(real)
-    site.path.symlink_to(real.name)
-    tune(site, "set", "charger.bay1.max_A=8")
-    tune(site, "save")
-    assert site.path.is_symlink()
-    assert "max_A = 8 " in real.read_text()
-
-
-def test_save_that_fails_leaves_the_file_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "site.toml"
-    path.write_text("old")
-
-    def full(fd: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(LoadctlError, match=r"site.toml: not saved: No space left on device$"):
-        write_over(path, "new")
-    assert path.read_text() == "old"
-    assert [found.name for found in tmp_path.iterdir()] == ["site.toml"]
-
-
-def test_edited_text_gets_a_table_that_it_lacks() -> None:
-    text = "[site]\nname = 'x' # y\n"
-    new = edited(text, {("tuning", "trim_s"): 5}, Path("x"))
-    assert new.startswith(text)
-    assert new.removeprefix(text).split() == ["[tuning]", "trim_s", "=", "5"]
 
 
 # what a running scan says
@@ -363,6 +283,25 @@ def test_scan_that_stays_busy_is_said(site: TunedSite, monkeypatch: pytest.Monke
     with pytest.raises(CheckRefused) as raised:
         tune(site, "set", "charger.bay1.weight=2")
     assert str(raised.value) == "the running scan is busy with other commands; try again"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (control.Answer(control.Code.OUT_OF_BOUNDS, control.Field.STEP, 200, 200),
+         "charger.bay1.max_A: refused by the running scan: no multiple of 0.2 A"),
+        (control.Answer(control.Code.OUT_OF_BOUNDS, control.Field.VALUE, 6_000, 9_000),
+         "charger.bay1.max_A: refused by the running scan: not within 6 A to 9 A"),
+    ],
+)  # fmt: skip
+def test_scan_that_knows_another_bound_says_it(
+    site: TunedSite, monkeypatch: pytest.MonkeyPatch, answer: control.Answer, said: str
+) -> None:
+    stage = site.tuned.stage
+    monkeypatch.setattr(site.tuned, "stage", lambda c: answer if c.number == 32 else stage(c))
+    with pytest.raises(CheckRefused) as raised:
+        tune(site, "set", "charger.bay1.weight=2", "charger.bay1.max_A=10")
+    assert str(raised.value) == said
 
 
 def test_change_that_others_have_overtaken_is_refused_by_the_scan(

@@ -415,6 +415,28 @@ def test_minimum_below_the_site_file_passes_once_it_was_tuned() -> None:
     assert gate.allows(0, 6_000)
 
 
+def test_what_was_told_below_a_minimum_that_came_back_may_be_told_again() -> None:
+    """Else a charger that was told 6 A before could not even be probed; a raise keeps to 8 A."""
+    row = make_charger("a", min_mA=8_000)
+    tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[row])
+    gate = gate_at(tables, [16_000], [NOTHING])
+    gate.tune_charger(0, 6_000, 16_000, True)
+    assert gate.allows(0, 6_000)
+    gate.left(0, 6_000)
+    gate.tune_charger(0, 8_000, 16_000, True)
+    assert [gate.allows(0, mA) for mA in (6_000, 7_000, 5_900)] == [True, False, False]
+
+
+@pytest.mark.parametrize(("found_mA", "is_allowed"), [(6_000, True), (5_900, False)])
+def test_what_an_earlier_scan_told_may_be_told_again(found_mA: int, is_allowed: bool) -> None:
+    row = make_charger("a", min_mA=8_000)
+    tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[row])
+    gate = Gate(tables)
+    gate.found(0, found_mA)
+    assert gate.allows(0, found_mA) == is_allowed
+    assert gate.allows(0, 0)
+
+
 def test_disabled_charger_is_not_raised_and_may_be_brought_down() -> None:
     tables = make_tables(circuits=[make_circuit(limit_A=99)], chargers=[make_charger("a")])
     gate = gate_at(tables, [10_000], [NOTHING])

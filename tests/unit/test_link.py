@@ -1,5 +1,6 @@
 """The block that guard and scan share: every word there and back, and what a torn one reads as."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,13 @@ def test_link_opened_for_reading_takes_no_change(path: Path) -> None:
     Link.create(path, 1, 1, 5)
     with pytest.raises(LoadctlError, match="opened for reading only"):
         Link.open_readonly(path).set_tuned([])
+
+
+def test_link_orders_what_was_tuned_for_machines_that_do_not() -> None:
+    """A second change's rows must not pass the word of the first, nor the reader's second look its
+    rows; the machine that this runs on may keep that order by itself."""
+    source = (Path(link_module.__file__).parent / "link.pyx").read_text()
+    write = source.partition("def set_tuned(")[2].partition("    # whoever")[0]
+    assert re.search(r"tuned_bank\).*link_fence\(\).*memcpy.*link_store", write, re.DOTALL)
+    read = source.partition("def tuned(")[2].partition("def _tuned_rows_of")[0]
+    assert re.search(r"_tuned_rows_of.*link_fence\(\).*link_load", read, re.DOTALL)

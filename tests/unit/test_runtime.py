@@ -1,10 +1,12 @@
 """The runtime directory: one running instance per site, and finding it."""
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
+from hw.lock import lock_port
 from loadctl import runtime
 from loadctl.errors import NotRunning, UsageError
 
@@ -112,3 +114,55 @@ def test_runtime_image_of_a_dead_site_is_found_when_nothing_runs(tmp_path: Path)
 def test_directory_in_memory_is_told_from_one_on_a_disk() -> None:
     assert runtime.is_in_memory(Path("/dev/shm")) is True
     assert runtime.is_in_memory(Path("/proc")) is False
+
+
+def test_runtime_site_that_runs_under_another_directory_is_refused(tmp_path: Path) -> None:
+    dirs = [tmp_path / "user", tmp_path / "system"]
+    there, there_fd = runtime.claim(dirs[1], "one")
+    with pytest.raises(UsageError, match=f"runs already .lock {there.path}/lock"):
+        runtime.claim(dirs[0], "one", dirs)
+    os.close(there_fd)
+    _, fd = runtime.claim(dirs[0], "one", dirs)
+    os.close(fd)
+
+
+def test_runtime_directory_of_the_last_start_is_found(tmp_path: Path) -> None:
+    dirs = [tmp_path / "user", tmp_path / "system"]
+    assert runtime.where_last(dirs, "one") == dirs[0]
+    for top, at_s in ((dirs[1], 1_000), (dirs[0], 900)):
+        site_dir, fd = runtime.claim(top, "one")
+        os.close(fd)
+        site_dir.tables.touch()
+        os.utime(site_dir.tables, (at_s, at_s))
+    assert runtime.where_last(dirs, "one") == dirs[1]
+
+
+def test_runtime_network_ports_of_a_user_are_locked_where_the_service_locks_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "user"))
+    monkeypatch.setattr(runtime, "SYSTEM_DIR", tmp_path / "system")
+    mine = runtime.SiteDir(runtime.default_dir() / "one")
+    assert mine.lock_dir == runtime.default_dir()  # no service was ever here
+    (tmp_path / "system").mkdir()
+    assert mine.lock_dir == tmp_path / "system"
+    assert runtime.SiteDir(tmp_path / "chosen/one").lock_dir == tmp_path / "chosen"
+
+
+def test_runtime_lock_is_opened_for_reading_alone(tmp_path: Path) -> None:
+    """Whoever may read a lock that another user made can hold it."""
+    _, fd = runtime.hold(tmp_path, "one")
+    assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    os.close(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_runtime_files_that_root_makes_belong_to_the_owner_of_the_directory(
+    tmp_path: Path,
+) -> None:
+    os.chown(tmp_path, 1_234, 1_235)
+    site_dir, fd = runtime.hold(tmp_path, "one")
+    os.close(fd)
+    os.close(lock_port("socket://gate:4001", tmp_path))
+    made = (site_dir.path, site_dir.path / "lock", tmp_path / "gate_4001.lock")
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(1_234, 1_235)}

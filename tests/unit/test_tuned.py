@@ -25,14 +25,14 @@ from loadctl.events import Event
 from loadctl.external import External
 from loadctl.gate import Gate
 from loadctl.image import Writer
-from loadctl.tables import signed_hash
+from loadctl.tables import Tables, signed_hash
 from loadctl.tuned import Tuned
 from tests.support.builders import make_charger, make_circuit, make_tables, maps_of
 from tests.support.core_sites import attached
 from tests.support.scan_rig import FakeGuarded
 
 NOW_ns = 5_000_000_000
-WEIGHT, MAX, ENABLE, L2, MARGIN = 34, 32, 35, 22, 24
+WEIGHT, MIN, MAX, ENABLE, L2, MARGIN = 34, 31, 32, 35, 22, 24
 TABLES = make_tables(
     chargers=[make_charger(f"bay{i}", address=2 + i) for i in range(2)],
     circuits=[
@@ -55,13 +55,13 @@ class Ring:
 class Rig:
     """Commands over a real core and a real gate, and one who sends."""
 
-    def __init__(self, uid: int = 1000) -> None:
-        self.core, self.gate, self.ring = attached(TABLES), Gate(TABLES), Ring()
-        self.guarded = FakeGuarded()
+    def __init__(self, uid: int = 1000, tables: Tables = TABLES) -> None:
+        self.core, self.gate, self.ring = attached(tables), Gate(tables), Ring()
+        self.tables, self.guarded = tables, FakeGuarded()
         self.tuned = Tuned(
-            TABLES, maps_of(TABLES), self.core, self.gate, cast(Writer, self.ring), self.guarded
+            tables, maps_of(tables), self.core, self.gate, cast(Writer, self.ring), self.guarded
         )
-        self.inbox = Commands(cast(Server, None), TABLES, cast(External, None), self.tuned)
+        self.inbox = Commands(cast(Server, None), tables, cast(External, None), self.tuned)
         self.inbox.now_ns = NOW_ns
         self.peer = Peer(cast(socket.socket, None), uid)
 
@@ -71,10 +71,10 @@ class Rig:
         return answer
 
     def stage(self, change: Change, serial: int = 1) -> Answer:
-        return self.send(pack_change(change, serial, signed_hash(TABLES)), serial)
+        return self.send(pack_change(change, serial, signed_hash(self.tables)), serial)
 
     def adopt(self, n: int, span_ns: int | None = None, serial: int = 1) -> Answer:
-        return self.send(pack_adopt(Adopt(n, span_ns), serial, signed_hash(TABLES)), serial)
+        return self.send(pack_adopt(Adopt(n, span_ns), serial, signed_hash(self.tables)), serial)
 
 
 def test_gate_is_told_what_counts_of_circuits_and_chargers() -> None:
@@ -152,3 +152,43 @@ def test_end_is_on_the_clock_of_the_scan_and_the_link_forgets_it_then() -> None:
     assert rig.ring.events[-1] == (Event.FELL_BACK, 1, WEIGHT, 1, NOW_ns + 100, 3, 0)
     rig.tuned.begin(NOW_ns + 101)
     assert len(rig.ring.events) == 2
+
+
+def test_new_scan_goes_on_without_what_ended_while_none_ran() -> None:
+    """Beside what had ended, what was adopted after that may be no whole."""
+    tables = make_tables(chargers=[make_charger(f"bay{i}", failsafe_mA=0) for i in range(2)])
+    rig = Rig(tables=tables)
+    rig.stage(Change(MAX, 1, 8_000))
+    rig.adopt(1, 100)
+    rig.inbox.now_ns = NOW_ns + 100  # its end has passed, and no scan has begun since
+    rig.stage(Change(MIN, 1, 10_000), serial=2)
+    assert rig.adopt(1, serial=2) == Answer(Code.ACCEPTED)
+    again = Rig(tables=tables)
+    again.tuned.guarded = rig.guarded
+    again.tuned.take_over(NOW_ns + 200)
+    live = again.core.charger(1)
+    assert (live["live_min_mA"], live["live_max_mA"]) == (10_000, 16_000)
+    again.tuned.begin(NOW_ns + 200)
+    assert {slot: layer.timed for slot, layer in rig.guarded.tuned().items()} == {
+        again.tuned.slots.slot_of(MIN, 1): None
+    }
+    assert [words[0] for words in again.ring.events] == [Event.FELL_BACK]
+
+
+def test_scan_that_is_refused_what_an_earlier_one_was_asked_for_begins_as_the_site_file_says() -> (
+    None
+):
+    rig = Rig()
+    rig.stage(Change(WEIGHT, 1, 3))
+    rig.adopt(1)
+    again = Rig()
+    again.tuned.guarded = rig.guarded
+
+    class Refuses:
+        def retune(self, changes: list[tuple[int, int]]) -> None:
+            raise CoreFault("no")
+
+    again.tuned.core = cast(Any, Refuses())
+    again.tuned.take_over(NOW_ns)
+    assert (rig.guarded.tuned(), again.tuned.layers) == ({}, {})
+    assert [words[:3] for words in again.ring.events] == [(Event.FELL_BACK, 1, WEIGHT)]

@@ -4,6 +4,8 @@ values keep together."""
 from __future__ import annotations
 
 import dataclasses
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from loadctl.tuning import (
     CIRCUIT_KEYS,
     HEALTHY_SCANS,
     KEYS,
+    N_CHARGER,
     N_TUNING,
     NOTHING,
     TUNING_KEYS,
@@ -234,6 +237,53 @@ def test_rules_hold_also_when_something_falls_back() -> None:
     assert first_broken(rules, {**layers, **fresh}, fresh, 0) is None
     fresh = {low: Layer(timed=10_000, until_ns=101)}
     assert first_broken(rules, {**layers, **fresh}, fresh, 0) is not None
+
+
+def test_what_falls_back_elsewhere_costs_a_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = rules_of(garage())
+    fresh = {rules.slots.first_charger + 1: Layer(live=10_000)}
+    elsewhere = range(rules.slots.first_charger + N_CHARGER, rules.slots.n)
+    n_judged = []
+    for n in (0, len(elsewhere)):
+        others = {
+            slot: Layer(timed=rules.slots.site[slot], until_ns=100 + slot) for slot in elsewhere[:n]
+        }
+        judged: list[int] = []
+        bound = rules.bound
+
+        def counted(slot: int, values: Sequence[int], to: list[int] = judged) -> Bound:
+            to.append(slot)
+            return Rules.bound(rules, slot, values)
+
+        monkeypatch.setattr(rules, "bound", counted)
+        assert first_broken(rules, {**others, **fresh}, fresh, 0) is None
+        monkeypatch.setattr(rules, "bound", bound)
+        n_judged.append(len(judged))
+    assert n_judged[0] == n_judged[1] > 0
+
+
+def test_every_time_at_which_something_falls_back_is_looked_at() -> None:
+    """Against the slow way: all values of the site, at every end of any of them."""
+    rules = rules_of(garage(failsafe_mA=0))
+    rng, found = random.Random(1), set()
+    first = rules.slots.first_charger
+    for _ in range(400):
+        layers: dict[int, Layer] = {}
+        for slot in range(first, rules.slots.n):
+            if (slot - first) % N_CHARGER < 2 and rng.random() < 0.7:  # min_A and max_A
+                timed, live = (rng.choice((6_000, 8_000, 16_000)) for _ in range(2))
+                layers[slot] = rng.choice(
+                    (Layer(live, timed, rng.randrange(1, 6)), Layer(None, timed, 3), Layer(live))
+                )
+        fresh = {slot: layers[slot] for slot in layers if rng.random() < 0.4}
+        slow = [
+            rules.broken(values_at(rules.slots.site, layers, at_ns), fresh)
+            for at_ns in (0, *ends_after(layers, 0))
+        ]
+        is_broken = first_broken(rules, layers, fresh, 0) is not None
+        assert is_broken == any(broken is not None for broken in slow)
+        found.add((is_broken, slow[0] is None))
+    assert found == {(False, True), (True, True), (True, False)}
 
 
 def test_what_goes_back_to_the_site_file_is_judged_beside_the_rest() -> None:

@@ -35,7 +35,8 @@ from loadctl.control import (
     pack_adopt,
     pack_change,
 )
-from loadctl.errors import CheckRefused, UsageError
+from loadctl.errors import CheckRefused, NotRunning, UsageError
+from loadctl.image import Reader
 from loadctl.live import LiveSite, amount, amounts, file_value, open_live, parse_values
 from loadctl.outside import span_words
 from loadctl.saving import (
@@ -49,9 +50,10 @@ from loadctl.saving import (
 )
 from loadctl.site.save import write_over
 from loadctl.tuning import NOTHING, in_force
-from loadctl.units import s_from_ns
+from loadctl.units import NS_PER_S, s_from_ns
 
 SERIAL_BYTES = 4
+LOOK_EVERY_s = 0.01
 
 site_option = click.option("--site", "site_name", help="The site's name, where several run.")
 runtime_option = click.option(
@@ -310,6 +312,22 @@ def send(live: LiveSite, changes: dict[int, int | None], span_ns: int | None) ->
     for slot, answer in zip((*changes, None), answers, strict=False):  # fewer answers: not allowed
         if answer.code is not Code.ACCEPTED:
             raise CheckRefused(refusal_text(live, slot, answer))
+    wait_for_image(live, time.monotonic_ns())
+
+
+def wait_for_image(live: LiveSite, accepted_at_ns: int) -> None:
+    """A scan adopts and then publishes; who asks next is to see what counts now. A scan that stops
+    meanwhile is not waited for."""
+    period_ns = live.tables.site.period_ns
+    end_ns = accepted_at_ns + NS_PER_S + 2 * period_ns
+    while time.monotonic_ns() < end_ns:
+        try:
+            published_at_ns = Reader(live.site_dir.image).snapshot()["scan"]["published_at_ns"]
+        except (FileNotFoundError, NotRunning):
+            return
+        if published_at_ns > accepted_at_ns:
+            return
+        time.sleep(LOOK_EVERY_s)
 
 
 def refusal_text(live: LiveSite, asked: int | None, answer: Answer) -> str:

@@ -111,11 +111,16 @@ cdef void set_failsafe_targets(law_t *law) noexcept nogil:
         return
     clear(law, law.used_mA)
     for i in range(law.n_chargers):
-        if law.chargers[i].is_enabled:
+        if not is_switched_off(&law.chargers[i]):
             add_standing(law, i, standing_mA(&law.charger_rows[i]))
     for k in range(law.n_live):
         if law.live[k] % N_KINDS < N_LOAD_KINDS or law.live[k] % N_KINDS == KIND_CHARGERS:
             make_hold(law, law.live[k])
+
+
+cdef bint is_switched_off(charger_t *charger) noexcept nogil:
+    """True for one that is disabled and hears it; what nobody can tell counts in the proof."""
+    return not charger.is_enabled and charger.is_armed and not charger.is_silent
 
 
 cdef bint is_lower(law_t *law, int32_t c) noexcept nogil:

@@ -398,6 +398,21 @@ def test_lowered_limit_lowers_failsafe_targets(
     assert failsafes_mA(held) == failsafe_mA
 
 
+@pytest.mark.parametrize(
+    ("state", "others_mA"),
+    [({}, [6_000, 6_000]), ({"is_silent": True}, [6_000, 0]), ({"is_armed": False}, [6_000, 0])],
+)
+def test_disabled_charger_counts_nothing_in_the_proof_only_while_it_can_be_told(
+    state: dict[str, bool], others_mA: list[int]
+) -> None:
+    tables = garage()
+    held = Still(tables)
+    for name, value in state.items():
+        setattr(held.chargers[0], name, value)
+    held.core.retune([(slot(tables, L3, 0), 37_999), (slot(tables, ENABLE, 0), 0)])
+    assert failsafes_mA(held) == [0, *others_mA]
+
+
 def test_lowered_limit_of_one_phase_is_not_the_end_of_the_others() -> None:
     """A limit that is too low by itself for the proof lowers nothing while it is as it was."""
     main = circuit("main", (30_000, 90_000, 90_000), background_mA=20_000)

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadctl.disk import sync_folder
 from loadctl.errors import LoadctlError, UsageError
 from loadctl.journal.whole import copy_whole, flaw_of
 
@@ -351,14 +352,6 @@ def write_new(copy: Path, path: Path) -> None:
 def own_like(fd: int, like: os.stat_result) -> None:
     if os.geteuid() == 0:
         os.fchown(fd, like.st_uid, like.st_gid)
-
-
-def sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def users_of(path: Path) -> list[int]:

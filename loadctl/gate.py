@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadctl.tables import Phases, Tables
+from loadctl.units import LEAST_CHARGING_mA
 
 uW_PER_W = 1_000_000
-LEAST_mA = 6_000  # IEC 61851-1 knows no current below it
 
 
 class Gate:
@@ -82,7 +82,7 @@ class Gate:
     def found(self, charger_i: int, setpoint_mA: int) -> None:
         """This is the setpoint that was read back from the charger's own register, or that it was
         told by an earlier scan, when its minimum may have been lower."""
-        if setpoint_mA >= LEAST_mA:
+        if setpoint_mA >= LEAST_CHARGING_mA:
             self.least_mA[charger_i] = min(self.least_mA[charger_i], setpoint_mA)
         self.told_mA[charger_i] = self.before_mA[charger_i] = setpoint_mA
 

@@ -18,11 +18,10 @@ from typing import NamedTuple
 from hw.devices import DeviceMap
 from loadctl.slots import STATUS_AGE_MAX_ns
 from loadctl.tables import ChargerRow, CircuitRow, Tables, Tuning
-from loadctl.units import N_PHASES, NS_PER_S, PHASE_NAMES, s_from_ns
+from loadctl.units import N_PHASES, NS_PER_S, PHASE_NAMES, LEAST_CHARGING_mA, s_from_ns
 
 TUNING, CIRCUIT, CHARGER = "tuning", "circuit", "charger"
 mA_PER_A = 1_000
-LEAST_mA = 6_000  # IEC 61851-1 knows no current below it
 MOST_mA = 10_000_000
 FIRST_LIMIT = 21  # number of limit_A on L1; L2 and L3 follow
 STALE_PERIODS = 2  # one lost reply alone does not make a meter stale
@@ -113,7 +112,7 @@ _LIMIT = "the most that the circuit may carry on this phase"
 _LIMIT_BY = "never above the site file; not below what the failsafe proof needs"
 CIRCUIT_KEYS = (
     *(
-        Key(FIRST_LIMIT + phase, CIRCUIT, "limit_A", "A", LEAST_mA, MOST_mA, None,
+        Key(FIRST_LIMIT + phase, CIRCUIT, "limit_A", "A", LEAST_CHARGING_mA, MOST_mA, None,
             _LIMIT, _LIMIT_BY)
         for phase in range(N_PHASES)
     ),
@@ -121,10 +120,10 @@ CIRCUIT_KEYS = (
         "what shares leave free below the limit", "never below the site file", rounds_up=True),
 )  # fmt: skip
 CHARGER_KEYS = (
-    Key(31, CHARGER, "min_A", "A", LEAST_mA, 1_000_000, None,
+    Key(31, CHARGER, "min_A", "A", LEAST_CHARGING_mA, 1_000_000, None,
         "the least that a car is given, or 0", "its model; failsafe_A is 0 or at least this",
         rounds_up=True),
-    Key(32, CHARGER, "max_A", "A", LEAST_mA, 1_000_000, None,
+    Key(32, CHARGER, "max_A", "A", LEAST_CHARGING_mA, 1_000_000, None,
         "the most that a car is given", "never above the site file; not below min_A, failsafe_A"),
     Key(33, CHARGER, "priority", "", -1_000, 1_000, 0,
         "its tier: higher ones are served first", ""),

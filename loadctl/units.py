@@ -14,6 +14,7 @@ NS_PER_MS = 1_000_000
 NS_PER_US = 1_000
 
 N_PHASES = 3
+LEAST_CHARGING_mA = 6_000  # IEC 61851-1 knows no current below it
 PHASE_NAMES = ("L1", "L2", "L3")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from loadctl import runtime
+from loadctl.cli.params import runtime_dir_option
 from loadctl.cli.times import TIME, iso_text, local_text, utc_ms
 from loadctl.errors import LoadctlError, NotRunning, UsageError
 from loadctl.events import Event
@@ -58,7 +59,7 @@ def all_kinds() -> dict[tuple[int, int], str]:
 @click.option("--follow", is_flag=True, help="Go on with what comes; ctrl-c ends it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; with --follow one a line.")
 @click.option("--site", "site_name", help="The site's name; needed only where there are several.")
-@click.option("--runtime-dir", type=click.Path(file_okay=False, path_type=Path))
+@runtime_dir_option
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where the recorder writes.")
 def events(
     since: datetime | None,

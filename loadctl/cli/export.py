@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from loadctl import runtime
+from loadctl.cli.params import runtime_dir_option
 from loadctl.cli.times import TIME, utc_ms
 from loadctl.errors import LoadctlError, NotRunning, UsageError
 from loadctl.journal import columns, files
@@ -36,7 +37,7 @@ TABLES = {
 @click.option("--since", type=TIME, help="From then on: 2h (ago), 02:13, '2026-11-25 02:13'.")
 @click.option("--until", type=TIME, help="Before then, likewise.")
 @click.option("--site", "site_name", help="The site's name; needed only where there are several.")
-@click.option("--runtime-dir", type=click.Path(file_okay=False, path_type=Path))
+@runtime_dir_option
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where the recorder writes.")
 def export(
     what: str,

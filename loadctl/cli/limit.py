@@ -12,7 +12,7 @@ import click
 
 from loadctl import runtime
 from loadctl import tables as plain
-from loadctl.cli.params import DURATION_ns, json_option
+from loadctl.cli.params import DURATION_ns, json_option, runtime_dir_option
 from loadctl.cli.refusals import REFUSALS
 from loadctl.control import Answer, Code, Field, Limit, ask, limit_bounds, pack_limit
 from loadctl.errors import CheckRefused, NotRunning, UsageError
@@ -80,11 +80,7 @@ def _number(kind: click.ParamType[Any], word: str, unit: str) -> Decimal:
 )
 @click.option("--clear", is_flag=True, help="There is no limit from outside.")
 @click.option("--site", "site_name", help="The site's name; needed only where several run.")
-@click.option(
-    "--runtime-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where to look; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
-)
+@runtime_dir_option
 @json_option
 def limit(
     circuit: str,

@@ -12,6 +12,7 @@ import click
 from prometheus_client.registry import CollectorRegistry
 
 from loadctl import runtime
+from loadctl.cli.params import runtime_dir_option
 from loadctl.errors import UsageError
 from loadctl.metrics.collect import SiteCollector
 from loadctl.metrics.serve import PATH, MetricsServer, parse_address
@@ -21,11 +22,7 @@ LISTEN = "127.0.0.1:9763"
 
 @click.command()
 @click.option("--site", "site_name", help="Only the site of this name; else all there are.")
-@click.option(
-    "--runtime-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where to look; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
-)
+@runtime_dir_option
 @click.option("--listen", default=LISTEN, show_default=True, help="Address and port.")
 @click.option(
     "--allow-remote",

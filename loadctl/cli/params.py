@@ -44,4 +44,9 @@ maps_option = click.option(
     type=click.Path(path_type=Path),
     help="A directory with device maps of your own; may be given several times.",
 )
+runtime_dir_option = click.option(
+    "--runtime-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to look; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

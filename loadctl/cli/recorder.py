@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from loadctl import runtime
+from loadctl.cli.params import runtime_dir_option
 from loadctl.errors import ConfigError, NotRunning
 from loadctl.flight.writer import KEEP_BYTES, KEEP_s
 from loadctl.journal import loop, place
@@ -32,11 +33,7 @@ DEFAULT = Bounds()
     "site",
     help="The site's name, or its site file; needed only where several run.",
 )
-@click.option(
-    "--runtime-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the site runs; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
-)
+@runtime_dir_option
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path),

@@ -15,6 +15,7 @@ from rich.console import Console
 from loadctl import runtime
 from loadctl.answers import Status, answers, nearest_name
 from loadctl.cli import live
+from loadctl.cli.params import runtime_dir_option
 from loadctl.cli.view import acts_lines, details
 from loadctl.errors import NotRunning, UsageError
 from loadctl.status import StatusReader
@@ -28,11 +29,7 @@ TIE = "\x1f"  # stands for a space at which no line ends
 @click.command()
 @click.argument("name", required=False)
 @click.option("--site", "site_name", help="The site's name; needed only where several run.")
-@click.option(
-    "--runtime-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where to look; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
-)
+@runtime_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(
     name: str | None, site_name: str | None, runtime_dir: Path | None, as_json: bool

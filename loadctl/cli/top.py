@@ -16,7 +16,7 @@ from loadctl import runtime
 from loadctl.cli import live
 from loadctl.cli.keyboard import Keyboard
 from loadctl.cli.look import Look
-from loadctl.cli.params import DURATION_ns
+from loadctl.cli.params import DURATION_ns, runtime_dir_option
 from loadctl.cli.view import screen
 from loadctl.errors import NotRunning
 from loadctl.runtime import SiteDir
@@ -30,11 +30,7 @@ ASK_LOCK_EVERY_ns = NS_PER_S
 
 @click.command()
 @click.option("--site", "site_name", help="The site's name; needed only where several run.")
-@click.option(
-    "--runtime-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where to look; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
-)
+@runtime_dir_option
 @click.option("--for", "for_ns", type=DURATION_ns, help="End after this long, e.g. 10s.")
 @click.option(
     "--baud",

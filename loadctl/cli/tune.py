@@ -13,7 +13,7 @@ import click
 
 from loadctl import runtime
 from loadctl import tables as plain
-from loadctl.cli.params import DURATION_ns, json_option
+from loadctl.cli.params import DURATION_ns, json_option, runtime_dir_option
 from loadctl.cli.refusals import REFUSALS
 from loadctl.cli.tunings import (
     as_dict,
@@ -56,11 +56,6 @@ SERIAL_BYTES = 4
 LOOK_EVERY_s = 0.01
 
 site_option = click.option("--site", "site_name", help="The site's name, where several run.")
-runtime_option = click.option(
-    "--runtime-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where to look; default $XDG_RUNTIME_DIR/loadctl, then /run/loadctl.",
-)
 
 
 @click.group()
@@ -80,7 +75,7 @@ def find(site_name: str | None, runtime_dir: Path | None) -> LiveSite:
 @tune.command("list")
 @click.argument("prefix", default="")
 @site_option
-@runtime_option
+@runtime_dir_option
 @json_option
 def list_keys(prefix: str, site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None:
     """Every key that begins with PREFIX, such as charger.bay1: value, bounds, meaning."""
@@ -101,7 +96,7 @@ def list_keys(prefix: str, site_name: str | None, runtime_dir: Path | None, as_j
 @tune.command()
 @click.argument("key")
 @site_option
-@runtime_option
+@runtime_dir_option
 @json_option
 def get(key: str, site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None:
     """The value of KEY that is in force."""
@@ -114,7 +109,7 @@ def get(key: str, site_name: str | None, runtime_dir: Path | None, as_json: bool
 @click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE...")
 @click.option("--for", "span_ns", type=DURATION_ns, help="How long, such as 10m; then it ends.")
 @site_option
-@runtime_option
+@runtime_dir_option
 @json_option
 def set_keys(
     pairs: tuple[str, ...],
@@ -147,7 +142,7 @@ def set_keys(
 @tune.command()
 @click.argument("keys", nargs=-1, metavar="[KEY...]")
 @site_option
-@runtime_option
+@runtime_dir_option
 @json_option
 def revert(
     keys: tuple[str, ...], site_name: str | None, runtime_dir: Path | None, as_json: bool
@@ -163,7 +158,7 @@ def revert(
 
 @tune.command()
 @site_option
-@runtime_option
+@runtime_dir_option
 @json_option
 def diff(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None:
     """What differs from the site file, and what of it would be lost when the site stops."""
@@ -199,7 +194,7 @@ def diff(site_name: str | None, runtime_dir: Path | None, as_json: bool) -> None
 @click.argument("site_file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Also into a file that was changed since the start.")
 @site_option
-@runtime_option
+@runtime_dir_option
 @json_option
 def save(
     site_file: Path | None,

@@ -9,7 +9,6 @@ All numbers are little-endian.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -228,12 +227,3 @@ def chunk_of(body: bytes) -> Chunk:
 def flight_files(folder: Path) -> list[Path]:
     """By name, which begins with the time by the wall clock, right or wrong."""
     return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())
-
-
-def sync_folder(folder: Path) -> None:
-    """A new name outlives a power loss only once its folder was written too."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from loadctl import runtime
 from loadctl import tables as plain
+from loadctl.disk import sync_folder
 from loadctl.errors import LoadctlError, NotRunning
 from loadctl.flight.files import (
     CHUNK_MOST_WORDS,
@@ -32,7 +33,6 @@ from loadctl.flight.files import (
     head_bytes,
     meta_of,
     read_head,
-    sync_folder,
 )
 from loadctl.flight.ring import PLANT_LAYOUT_HASH, RingReader
 from loadctl.flight.tape import hash_block

@@ -19,6 +19,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Array, Table
 
+from loadctl.disk import sync_folder
 from loadctl.errors import ConfigError, LoadctlError
 
 
@@ -95,7 +96,7 @@ def write_over(path: Path, text: str, before: str) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
-        _sync_directory(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise LoadctlError(f"{path}: not saved: {error.strerror}") from None
 
@@ -108,11 +109,3 @@ def _give(fd: int, uid: int, gid: int) -> bool:
         with contextlib.suppress(PermissionError):
             os.fchown(fd, -1, gid)
     return os.fstat(fd).st_gid == gid
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from hw.handover import LOST, MESSAGE, MESSAGES_AT_ONCE, PORT, Message, PortChannel, PortSource
+from tests.support.descriptors import came_since, open_descriptors
 
 Ends = tuple[PortChannel, PortChannel]
 
@@ -130,9 +131,9 @@ def test_message_that_is_not_exactly_right_is_dropped_with_its_descriptors(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     channel = PortChannel(theirs.detach())
     socket.send_fds(ours, [data], pipes[:n_fds])
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     assert channel.receive() == []
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert came_since(before) == {}
     ours.close()
     channel.close()
 

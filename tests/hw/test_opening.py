@@ -20,6 +20,7 @@ from hw.opening import FdSerial, OpenPort, close_port, has_hung_up, let_go, open
 from hw.raw import RawLine
 from hw.wire import READ_HOLDING, Code, Exchange, Line, Patience, rtu_frame
 from loadctl.errors import BusError
+from tests.support.descriptors import came_since, open_descriptors
 from tests.support.pty_device import PtyDevice
 from tests.support.rtu_frames import answer
 from tests.support.tcp_gateway import OneClientGateway
@@ -160,11 +161,11 @@ def test_tty_that_cannot_be_set_up_is_unlocked_again(link: Path, tmp_path, monke
 def test_odd_port_is_one_clear_line_and_leaves_nothing_open(
     url: str, words: str, tmp_path: Path
 ) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(BusError) as caught:
         opened(url, tmp_path)
     assert str(caught.value) == f"port {url}: {words}"
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert came_since(before) == {}
 
 
 # sockets

@@ -1,6 +1,5 @@
 """What a site costs in processor time: sums exactly, and that something is measured."""
 
-import gc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from loadctl.cli.check import busy_warnings, cost_lines
 from loadctl.cli.main import cli
 from loadctl.plan import make_plan
 from tests.support.builders import make_charger, make_meter, make_tables, maps_of
+from tests.support.descriptors import came_since, open_descriptors
 from tests.support.site_files import GARAGE, write_site
 
 SPENT = cost.Cost(exchange_us=500.0, exchanges_per_s=33.0, scan_us=1_000.0, scans_per_s=2.0)
@@ -53,12 +53,10 @@ def test_cost_without_a_pseudo_terminal_is_none(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_cost_leaves_no_descriptor_open() -> None:
-    open_fds = Path("/proc/self/fd")
     cost.exchange_cpu_ns()
-    gc.collect()  # descriptors in what other tests left behind
-    before = len(list(open_fds.iterdir()))
+    before = open_descriptors()
     cost.exchange_cpu_ns()
-    assert len(list(open_fds.iterdir())) == before
+    assert came_since(before) == {}
 
 
 @pytest.mark.parametrize(("exchange_us", "n_warnings"), [(14_900.0, 0), (15_100.0, 1)])

@@ -14,6 +14,7 @@ from loadctl.guarded import Guarded, silent_after_ns
 from loadctl.guardside import ExternalCommand, GuardSide
 from loadctl.link import Link
 from loadctl.units import NS_PER_MS, NS_PER_S
+from tests.support.descriptors import came_since, open_descriptors
 
 PERIOD_ns = 500 * NS_PER_MS
 SILENT_ns = 950 * NS_PER_MS
@@ -126,23 +127,23 @@ def test_guarded_new_port_reaches_the_source_of_its_bus(rig: Rig) -> None:
 
 def test_guarded_lock_of_a_network_port_is_kept_the_older_one_closed(rig: Rig) -> None:
     read_fd, write_fd = os.pipe()
-    n_before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(3):
         rig.guard_end.send_port(0, read_fd, write_fd)
         rig.guarded.ports()
         taken = rig.guarded.sources[0].take()
         assert taken is not None
         os.close(taken)
-    assert len(os.listdir("/proc/self/fd")) == n_before + 1
+    assert len(came_since(before)) == 1
     os.close(read_fd)
     os.close(write_fd)
 
 
 def test_guarded_port_of_a_bus_that_is_not_there_is_closed(rig: Rig) -> None:
     read_fd, write_fd = os.pipe()
-    n_before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     rig.guard_end.send_port(9, read_fd, write_fd)
     rig.guarded.ports()
-    assert len(os.listdir("/proc/self/fd")) == n_before
+    assert came_since(before) == {}
     os.close(read_fd)
     os.close(write_fd)

@@ -21,9 +21,11 @@ cdef enum:
 
 
 cdef void begin_run(law_t *law, int64_t now_ns) noexcept nogil:
-    """Give each charger its own offset for its first raise after a start or failsafe."""
+    """Give each charger its own offset for its first raise after a start or failsafe, and let a
+    small gap last anew: nobody watched it meanwhile."""
     cdef int32_t i
     for i in range(law.n_chargers):
+        law.chargers[i].is_below = False
         law.chargers[i].raise_after_ns = (
             now_ns + law.site.tuning.stagger_ns * i // law.n_chargers
         )

@@ -90,6 +90,20 @@ def test_deadband_leaves_a_small_gap_until_trim_time() -> None:
     assert bench.setpoints_mA == [20000]
 
 
+def test_trim_time_of_a_small_gap_runs_anew_after_a_failsafe() -> None:
+    bench = started(one(limit_mA=20000, trim_ns=60 * NS_PER_S, changes={"failsafe_mA": 32000}))
+    bench.settle_in(400, 10)
+    bench.settle_in(0, 30)
+    bench.core.set_mode(FAILSAFE)
+    bench.settle_in(0, 40)
+    bench.core.set_mode(RUN)
+    bench.settle_in(0, 55)
+    assert bench.setpoints_mA == [19600]
+    assert bench.charger(0)["reason"] == Reason.CLOSE_ENOUGH
+    bench.settle_in(0, 10)
+    assert bench.setpoints_mA == [20000]
+
+
 def test_deadband_passed_raises_without_trim_time() -> None:
     bench = started(one(limit_mA=20000, trim_ns=60 * NS_PER_S))
     bench.settle_in(500, 10)

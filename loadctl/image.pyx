@@ -13,30 +13,15 @@ import time
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
+from loadctl.atomic cimport fence, load_acquire, store_release
 from loadctl.law.layout cimport charger_t, circuit_t, meter_t, site_t
 
 from loadctl.errors import LoadctlError, NotRunning
 
 cdef extern from *:
     """
-    #include <stdatomic.h>
-    #include <stdint.h>
-    /* 32 bits: wider atomics are not lock-free on every arm. */
-    _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "32-bit atomics must be lock-free");
-    static inline uint32_t load_acquire(uint32_t *at) {
-        return atomic_load_explicit((_Atomic uint32_t *)at, memory_order_acquire);
-    }
-    static inline void store_release(uint32_t *at, uint32_t value) {
-        atomic_store_explicit((_Atomic uint32_t *)at, value, memory_order_release);
-    }
-    static inline void fence_acquire(void) { atomic_thread_fence(memory_order_acquire); }
-    static inline void fence_release(void) { atomic_thread_fence(memory_order_release); }
     static inline int highest_bit(uint64_t value) { return 63 - __builtin_clzll(value); }
     """
-    uint32_t load_acquire(uint32_t* at) noexcept nogil
-    void store_release(uint32_t* at, uint32_t value) noexcept nogil
-    void fence_acquire() noexcept nogil
-    void fence_release() noexcept nogil
     int highest_bit(int64_t value) noexcept nogil
 
 cdef int64_t MAGIC = 0x316C7463_64616F6C  # "loadctl1", little-endian
@@ -301,7 +286,7 @@ cdef class Writer:
         cdef uint32_t following = self.header.counter + 1
         # Whoever sees a byte of this copy also sees the counter of the one before: a reader that
         # was still copying this slot notices.
-        fence_release()
+        fence()
         memcpy(self.slots + (following & 1) * self.slot_bytes, self.copy, self.slot_bytes)
         store_release(&self.header.counter, following)
 
@@ -367,7 +352,7 @@ cdef class Reader:
             counter = load_acquire(&self.header.counter)
             slot_at = self.header.slots_at + (counter & 1) * self.header.slot_bytes
             memcpy(&self.private_view[0], &self.shared_view[slot_at], self.header.slot_bytes)
-            fence_acquire()
+            fence()
             if load_acquire(&self.header.counter) == counter:
                 return True
         return False

@@ -15,25 +15,9 @@ import time
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memcpy
 
-from loadctl.errors import LoadctlError
+from loadctl.atomic cimport fence, load_acquire, store_release
 
-cdef extern from *:
-    """
-    #include <stdatomic.h>
-    #include <stdint.h>
-    /* 32 bits: wider atomics are not lock-free on every arm. */
-    _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "32-bit atomics must be lock-free");
-    static inline uint32_t link_load(uint32_t *at) {
-        return atomic_load_explicit((_Atomic uint32_t *)at, memory_order_acquire);
-    }
-    static inline void link_store(uint32_t *at, uint32_t value) {
-        atomic_store_explicit((_Atomic uint32_t *)at, value, memory_order_release);
-    }
-    static inline void link_fence(void) { atomic_thread_fence(memory_order_acq_rel); }
-    """
-    uint32_t link_load(uint32_t* at) noexcept nogil
-    void link_store(uint32_t* at, uint32_t value) noexcept nogil
-    void link_fence() noexcept nogil
+from loadctl.errors import LoadctlError
 
 cdef int64_t MAGIC = 0x316B6E69_6C636C   # "lclink1"
 cdef uint32_t SALT = 0x5A17C0DE
@@ -169,30 +153,30 @@ cdef class Link:
     def beat(self):
         """One more scan was completed in time."""
         self._may_write()
-        link_store(&self.header.scan_beat, self.header.scan_beat + 1)
+        store_release(&self.header.scan_beat, self.header.scan_beat + 1)
 
     def ready(self, uint32_t generation):
         self._may_write()
-        link_store(&self.header.ready, generation)
+        store_release(&self.header.ready, generation)
 
     def token(self):
         """The generation of the scan that may talk on the buses; 0 while the guard holds them."""
-        return link_load(&self.header.token)
+        return load_acquire(&self.header.token)
 
     def guard_beat(self):
-        return link_load(&self.header.guard_beat)
+        return load_acquire(&self.header.guard_beat)
 
     def set_failsafe(self, int charger_i, int32_t failsafe_mA):
         self._may_write()
         cdef link_charger_t* row = self._charger(charger_i)
         cdef uint32_t word = <uint32_t>failsafe_mA + 1
         row.failsafe_check = 0
-        link_store(&row.failsafe, word)
-        link_store(&row.failsafe_check, check_of(word, 2 * <uint32_t>charger_i + 1))
+        store_release(&row.failsafe, word)
+        store_release(&row.failsafe_check, check_of(word, 2 * <uint32_t>charger_i + 1))
 
     def set_starved(self, int charger_i, bint is_starved):
         self._may_write()
-        link_store(&self._charger(charger_i).starved, is_starved)
+        store_release(&self._charger(charger_i).starved, is_starved)
 
     def set_seen_background(self, int circuit_i, seen_mA):
         """The highest background seen above the declared one, per phase."""
@@ -209,8 +193,8 @@ cdef class Link:
         cdef link_circuit_t* row = self._circuit(circuit_i)
         cdef uint32_t has = LINK_HEARD
         cdef int p
-        link_store(&row.external_has, 0)
-        link_fence()
+        store_release(&row.external_has, 0)
+        fence()
         for p in range(3):
             row.external_mA[p] = 0 if limit_mA is None else limit_mA[p]
         row.external_W = 0 if power_W is None else power_W
@@ -219,18 +203,18 @@ cdef class Link:
         has |= LINK_HAS_CURRENT if limit_mA is not None else 0
         has |= LINK_HAS_POWER if power_W is not None else 0
         has |= LINK_HAS_END if until_ns is not None else 0
-        link_store(&row.external_has, has)
+        store_release(&row.external_has, has)
 
     def set_tuned(self, rows):
         """(slot, live, timed, until_ns) each, None for what was not asked for: all of them count at
         once, whenever this process is killed."""
         self._may_write()
-        cdef uint32_t bank = link_load(&self.header.tuned_bank)
+        cdef uint32_t bank = load_acquire(&self.header.tuned_bank)
         cdef int32_t n = self.header.n_tuned
         cdef link_tuned_t* to = self.tuned_rows + (1 - bank % 2) * n
         cdef link_tuned_t* row
         # Whoever sees a row of this change also sees that the last one counts.
-        link_fence()
+        fence()
         memcpy(to, self.tuned_rows + bank % 2 * n, n * sizeof(link_tuned_t))
         for slot, live, timed, until_ns in rows:
             row = to + self._slot(slot)
@@ -238,7 +222,7 @@ cdef class Link:
             row.live = 0 if live is None else live
             row.timed = 0 if timed is None else timed
             row.until_ns = 0 if timed is None else until_ns
-        link_store(&self.header.tuned_bank, bank + 1)
+        store_release(&self.header.tuned_bank, bank + 1)
 
     # whoever holds the buses
 
@@ -249,32 +233,32 @@ cdef class Link:
         cdef uint32_t word = <uint32_t>setpoint_mA + 1
         if setpoint_mA < 0:
             raise ValueError(f"charger {charger_i}: setpoint {setpoint_mA} mA is below 0")
-        link_store(&row.told_check, 0)
-        link_store(&row.told, word)
-        link_store(&row.told_check, check_of(word, 2 * <uint32_t>charger_i))
+        store_release(&row.told_check, 0)
+        store_release(&row.told, word)
+        store_release(&row.told_check, check_of(word, 2 * <uint32_t>charger_i))
 
     def forget(self, int charger_i):
         """Its setpoint is not known any more."""
         self._may_write()
         cdef link_charger_t* row = self._charger(charger_i)
-        link_store(&row.told_check, 0)
-        link_store(&row.told, 0)
+        store_release(&row.told_check, 0)
+        store_release(&row.told, 0)
 
     # what both read
 
     def told_mA(self, int charger_i):
         """The last setpoint; None where it was never known, or the word is torn."""
         cdef link_charger_t* row = self._charger(charger_i)
-        cdef uint32_t word = link_load(&row.told)
-        if word == 0 or link_load(&row.told_check) != check_of(word, 2 * <uint32_t>charger_i):
+        cdef uint32_t word = load_acquire(&row.told)
+        if word == 0 or load_acquire(&row.told_check) != check_of(word, 2 * <uint32_t>charger_i):
             return None
         return <int64_t>word - 1
 
     def failsafe_mA(self, int charger_i):
         """What the failsafe target is now; None where none was set: that of the site file."""
         cdef link_charger_t* row = self._charger(charger_i)
-        cdef uint32_t word = link_load(&row.failsafe)
-        cdef uint32_t check = link_load(&row.failsafe_check)
+        cdef uint32_t word = load_acquire(&row.failsafe)
+        cdef uint32_t check = load_acquire(&row.failsafe_check)
         if word == 0 and check == 0:
             return None
         if check != check_of(word, 2 * <uint32_t>charger_i + 1):
@@ -282,7 +266,7 @@ cdef class Link:
         return <int64_t>word - 1
 
     def is_starved(self, int charger_i):
-        return link_load(&self._charger(charger_i).starved) != 0
+        return load_acquire(&self._charger(charger_i).starved) != 0
 
     def seen_background_mA(self, int circuit_i):
         cdef link_circuit_t* row = self._circuit(circuit_i)
@@ -292,7 +276,7 @@ cdef class Link:
         """(limit_mA, power_W, until_ns, heard_at_ns), None for what it has not; None where nothing
         was heard."""
         cdef link_circuit_t* row = self._circuit(circuit_i)
-        cdef uint32_t has = link_load(&row.external_has)
+        cdef uint32_t has = load_acquire(&row.external_has)
         if not has & LINK_HEARD:
             return None
         return (
@@ -307,10 +291,10 @@ cdef class Link:
         cdef uint32_t bank
         cdef int _tries
         for _tries in range(READ_TRIES):     # who changes it twice meanwhile writes what is read
-            bank = link_load(&self.header.tuned_bank)
+            bank = load_acquire(&self.header.tuned_bank)
             found = self._tuned_rows_of(bank % 2)
-            link_fence()                     # the rows were read before the word is read again
-            if link_load(&self.header.tuned_bank) == bank:
+            fence()                     # the rows were read before the word is read again
+            if load_acquire(&self.header.tuned_bank) == bank:
                 return found
         raise LoadctlError(f"{self.path}: what was tuned did not stand still")
 
@@ -331,21 +315,21 @@ cdef class Link:
 
     def guard_beat_once(self):
         self._may_write()
-        link_store(&self.header.guard_beat, self.header.guard_beat + 1)
+        store_release(&self.header.guard_beat, self.header.guard_beat + 1)
 
     def scan_beat(self):
-        return link_load(&self.header.scan_beat)
+        return load_acquire(&self.header.scan_beat)
 
     def ready_generation(self):
-        return link_load(&self.header.ready)
+        return load_acquire(&self.header.ready)
 
     def give_token(self, uint32_t generation):
         self._may_write()
-        link_store(&self.header.token, generation)
+        store_release(&self.header.token, generation)
 
     def take_token(self):
         self._may_write()
-        link_store(&self.header.token, 0)
+        store_release(&self.header.token, 0)
 
     def state(self, int state, int cause, int64_t since_ns, int64_t next_restart_at_ns,
               int guard_pid, int scan_pid):
@@ -366,7 +350,7 @@ cdef class Link:
         cdef link_event_t* event = &self.ring.events[self.ring.n_total % N_LINK_EVENTS]
         event.at_ns, event.kind, event.who = at_ns, kind, who
         event.first, event.second = first, second
-        link_fence()
+        fence()
         self.ring.n_total += 1
 
     # everybody else
@@ -380,7 +364,7 @@ cdef class Link:
         cdef int64_t last = self.ring.n_total
         cdef int64_t first = max(0, last - N_LINK_EVENTS)
         events = [self.ring.events[i % N_LINK_EVENTS] for i in range(first, last)]
-        link_fence()
+        fence()
         # What was written over meanwhile, or is just being written over, is not there any more.
         cdef int64_t overtaken = self.ring.n_total - N_LINK_EVENTS + 1 - first
         return {

@@ -13,28 +13,10 @@ import os
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
+from loadctl.atomic cimport fence, load_acquire, store_release
+
 from loadctl.errors import LoadctlError
 from loadctl.image import SIZES, layout
-
-cdef extern from *:
-    """
-    #include <stdatomic.h>
-    #include <stdint.h>
-    /* 32 bits: wider atomics are not lock-free on every arm. */
-    _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "32-bit atomics must be lock-free");
-    static inline uint32_t ring_load(uint32_t *at) {
-        return atomic_load_explicit((_Atomic uint32_t *)at, memory_order_acquire);
-    }
-    static inline void ring_store(uint32_t *at, uint32_t value) {
-        atomic_store_explicit((_Atomic uint32_t *)at, value, memory_order_release);
-    }
-    static inline void ring_fence_acquire(void) { atomic_thread_fence(memory_order_acquire); }
-    static inline void ring_fence_release(void) { atomic_thread_fence(memory_order_release); }
-    """
-    uint32_t ring_load(uint32_t *at) noexcept nogil
-    void ring_store(uint32_t *at, uint32_t value) noexcept nogil
-    void ring_fence_acquire() noexcept nogil
-    void ring_fence_release() noexcept nogil
 
 cdef int64_t MAGIC = 0x3174686769_6C66     # "flight1"
 PLANT = ("site", "circuit", "meter", "charger")
@@ -88,12 +70,12 @@ cdef class RingWriter:
         cdef int64_t first = min(<int64_t>n, self.header.n_words - at)
         if n > self.header.n_words:
             return False
-        ring_store(&self.header.writing_to, end)
+        store_release(&self.header.writing_to, end)
         # Whoever sees a word of this record also sees that it is being written.
-        ring_fence_release()
+        fence()
         memcpy(self.words + at, record, first * 8)
         memcpy(self.words, record + first, (n - first) * 8)
-        ring_store(&self.header.written_to, end)
+        store_release(&self.header.written_to, end)
         return True
 
     def push_words(self, const int64_t[::1] record):
@@ -147,11 +129,11 @@ cdef class RingReader:
     def from_first(self):
         """Go to the first record that there ever was; False where it was written over."""
         self.position = 0
-        return ring_load(&self.header.writing_to) <= self.header.n_words
+        return load_acquire(&self.header.writing_to) <= self.header.n_words
 
     def from_newest(self):
         """Go behind the newest record."""
-        self.position = ring_load(&self.header.written_to)
+        self.position = load_acquire(&self.header.written_to)
 
     def go_on_from(self, uint32_t position):
         """Go where an earlier reader was; whoever was away too long finds out when reading."""
@@ -160,7 +142,7 @@ cdef class RingReader:
     def read(self):
         """The words of all records since the last read; None where some were written over, and the
         next read begins with what comes then."""
-        cdef uint32_t end = ring_load(&self.header.written_to)
+        cdef uint32_t end = load_acquire(&self.header.written_to)
         cdef uint32_t n = end - self.position
         cdef int64_t at = self.position & (self.header.n_words - 1)
         cdef int64_t first
@@ -174,8 +156,8 @@ cdef class RingReader:
             memcpy(&into[0], self.words + at, first * 8)
             if n > first:
                 memcpy(&into[first * 8], self.words, (n - first) * 8)
-        ring_fence_acquire()
-        if ring_load(&self.header.writing_to) - self.position > <uint32_t>self.header.n_words:
+        fence()
+        if load_acquire(&self.header.writing_to) - self.position > <uint32_t>self.header.n_words:
             self.position = end
             return None
         self.position = end

@@ -275,6 +275,6 @@ def test_link_orders_what_was_tuned_for_machines_that_do_not() -> None:
     rows; the machine that this runs on may keep that order by itself."""
     source = (Path(link_module.__file__).parent / "link.pyx").read_text()
     write = source.partition("def set_tuned(")[2].partition("    # whoever")[0]
-    assert re.search(r"tuned_bank\).*link_fence\(\).*memcpy.*link_store", write, re.DOTALL)
+    assert re.search(r"tuned_bank\).*\bfence\(\).*memcpy.*store_release", write, re.DOTALL)
     read = source.partition("def tuned(")[2].partition("def _tuned_rows_of")[0]
-    assert re.search(r"_tuned_rows_of.*link_fence\(\).*link_load", read, re.DOTALL)
+    assert re.search(r"_tuned_rows_of.*\bfence\(\).*load_acquire", read, re.DOTALL)

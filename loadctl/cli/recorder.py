@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -25,6 +26,13 @@ FIND_EVERY_ns = NS_PER_S
 S_PER_DAY = 86_400
 BYTES_PER_MB = 1_000_000
 DEFAULT = Bounds()
+
+
+def _days_option(
+    flag: str, most: int, default: int, help: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    days = click.IntRange(1, most)
+    return click.option(flag, type=days, default=default, show_default=True, help=help)
 
 
 @click.command()
@@ -53,34 +61,12 @@ DEFAULT = Bounds()
     show_default=True,
     help="Keep at most so many events.",
 )
-@click.option(
-    "--event-days",
-    type=click.IntRange(1, 3_650),
-    default=DEFAULT.event_days,
-    show_default=True,
-    help="Keep events so long.",
+@_days_option("--event-days", 3_650, DEFAULT.event_days, "Keep events so long.")
+@_days_option("--second-days", 366, DEFAULT.second_days, "Keep one-second history so long.")
+@_days_option(
+    "--minute-days", 3_650, DEFAULT.minute_days, "Keep one-minute history and sessions so long."
 )
-@click.option(
-    "--second-days",
-    type=click.IntRange(1, 366),
-    default=DEFAULT.second_days,
-    show_default=True,
-    help="Keep one-second history so long.",
-)
-@click.option(
-    "--minute-days",
-    type=click.IntRange(1, 3_650),
-    default=DEFAULT.minute_days,
-    show_default=True,
-    help="Keep one-minute history and sessions so long.",
-)
-@click.option(
-    "--flight-days",
-    type=click.IntRange(1, 366),
-    default=KEEP_s // S_PER_DAY,
-    show_default=True,
-    help="Keep recordings of every scan so long.",
-)
+@_days_option("--flight-days", 366, KEEP_s // S_PER_DAY, "Keep recordings of every scan so long.")
 @click.option(
     "--flight-mb",
     type=click.IntRange(0, 1_000_000),

@@ -27,7 +27,7 @@ from loadctl.link import Link
 from loadctl.runtime import SiteDir
 from loadctl.site.load import load_site
 from loadctl.units import NS_PER_MS, NS_PER_S, ms_from_ns
-from tests.support.running_site import ENV, LOADCTL, Running, is_alive
+from tests.support.running_site import ENV, LOADCTL, Running, bay_text, is_alive
 
 SCAN_DEATHS = {
     "killed": signal.SIGKILL,
@@ -72,18 +72,6 @@ port = "{port}"
 baud = 115200
 frame = "8E1"
 timeout_ms = 40
-"""
-BAY = """
-[charger.{name}]
-bus = "{bus}"
-model = "reference-charger"
-address = {address}
-circuit = "main"
-phases = ["L1", "L2", "L3"]
-min_A = 6
-max_A = 16
-rated_A = 16
-failsafe_A = 6
 """
 # A steady building: what is raised at once after a restart is all that recovery waits for.
 SCENARIO = Scenario(
@@ -341,7 +329,7 @@ class Bench:
 def site_text(directory: Path) -> str:
     buses = [BUS.format(name=name, port=directory / f"bus-{name}") for name in BUSES]
     bays = [
-        BAY.format(name=name, bus=BUSES[i * len(BUSES) // len(CHARGERS)], address=11 + i)
+        bay_text(name, bus=BUSES[i * len(BUSES) // len(CHARGERS)], address=11 + i)
         for i, name in enumerate(CHARGERS)
     ]
     return HEAD + "".join(buses + bays)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hw.sim.scenario import Scenario
+from hw.sim.outlet import Visit
+from hw.sim.scenario import Load, Scenario
 from hw.sim.site import SimSite
 from loadctl import runtime
 from loadctl.errors import LoadctlError
@@ -49,9 +50,9 @@ raise_every_s = 0.5
 ramp_A_per_s = 10
 healthy_scans = 3
 """
-CHARGER = """
-[charger.bay{i}]
-bus = "one"
+BAY = """
+[charger.{name}]
+bus = "{bus}"
 model = "reference-charger"
 address = {address}
 circuit = "main"
@@ -124,10 +125,23 @@ def setpoints_A(found: Found) -> list[float]:
     return [charger["setpoint_A"] for charger in found["chargers"].values()]
 
 
+def charging(n_cars: int = 2, *, logs_writes: bool = False) -> Scenario:
+    """A steady building, and a car at each of the first bays from the start on."""
+    return Scenario(
+        loads={"main": Load("constant", (5_000,) * 3)},
+        visits=tuple(Visit(f"bay{i}", 0) for i in range(1, n_cars + 1)),
+        logs_writes=logs_writes,
+    )
+
+
+def bay_text(name: str, *, address: int, bus: str = "one") -> str:
+    return BAY.format(name=name, address=address, bus=bus)
+
+
 def site_text(
     port: str | Path, n_chargers: int = 2, *, period_ms: int = 300, baud: int = 115_200
 ) -> str:
-    bays = [CHARGER.format(i=i, address=10 + i) for i in range(1, n_chargers + 1)]
+    bays = [bay_text(f"bay{i}", address=10 + i) for i in range(1, n_chargers + 1)]
     return HEAD.format(port=port, period_ms=period_ms, baud=baud) + "".join(bays)
 
 

@@ -1,4 +1,4 @@
-"""Site files for tests: a small valid one on the reference devices, and ways to change it."""
+"""Site files for tests: small valid ones on the reference devices, and ways to change them."""
 
 from pathlib import Path
 
@@ -56,6 +56,29 @@ rated_A = 32
 failsafe_A = 10
 """
 
+ONE_BAY = """\
+[site]
+name = "{name}"
+period_ms = {period_ms}
+[bus.one]
+port = "{port}"
+baud = 19200
+frame = "8E1"
+[circuit.main]
+limit_A = 32
+mode = "static"
+background_A = {background_A}
+[charger.bay1]
+bus = "one"
+model = "reference-charger"
+address = 11
+circuit = "main"
+phases = ["L1", "L2", "L3"]
+min_A = 6
+max_A = 16
+failsafe_A = 6
+"""
+
 
 def changed(*changes: tuple[str, str], text: str = GARAGE) -> str:
     """The text with the first occurrence of each piece replaced; every piece must be there."""
@@ -63,6 +86,11 @@ def changed(*changes: tuple[str, str], text: str = GARAGE) -> str:
         assert old in text, old
         text = text.replace(old, new, 1)
     return text
+
+
+def one_bay(port: str, *, background_A: int, period_ms: int = 500, name: str = "Rig") -> str:
+    """One charger of 6 to 16 A, and at its failsafe of 6 A, under a static limit of 32 A."""
+    return ONE_BAY.format(port=port, background_A=background_A, period_ms=period_ms, name=name)
 
 
 def in_table(header: str, *changes: tuple[str, str], text: str = GARAGE) -> str:

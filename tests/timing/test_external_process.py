@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from tests.support.running_site import (
     ENV,
     LOADCTL,
     Found,
     Running,
+    charging,
     running_site,
     setpoints_A,
     site_text,
@@ -25,10 +24,6 @@ from tests.support.running_site import (
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
 PERIOD_s = 0.3
-CARS = Scenario(
-    loads={"main": Load("constant", (5_000,) * 3)},
-    visits=tuple(Visit(f"bay{i}", 0) for i in (1, 2)),
-)
 
 
 def text(directory: Path) -> str:
@@ -48,7 +43,7 @@ def counts(found: Found) -> str:
 
 
 def test_limit_is_heard_at_once_outlives_its_scan_and_runs_out(tmp_path: Path) -> None:
-    with running_site(tmp_path, text(tmp_path), CARS) as running:
+    with running_site(tmp_path, text(tmp_path), charging()) as running:
         running.until(lambda found: found["mode"] == "run" and counts(found) == "lost")
         done = limit(running, "main", "--clear")
         assert (done.returncode, done.stderr) == (0, "")

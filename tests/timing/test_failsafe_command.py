@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from tests.support.running_site import (
     ENV,
     LOADCTL,
     Running,
+    charging,
     running_site,
     site_text,
     wait_gone,
@@ -27,11 +26,7 @@ from tests.support.running_site import (
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
 N_CHARGERS = 3
-SCENARIO = Scenario(
-    loads={"main": Load("constant", (5_000,) * 3)},
-    visits=tuple(Visit(f"bay{i}", 0) for i in range(1, N_CHARGERS + 1)),
-    logs_writes=True,
-)
+SCENARIO = charging(N_CHARGERS, logs_writes=True)
 
 
 @pytest.fixture

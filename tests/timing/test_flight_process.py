@@ -5,34 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from loadctl.flight.files import Gap
 from loadctl.flight.replay import Replay, find
 from loadctl.flight.writer import FlightWriter
 from loadctl.runtime import SiteDir, find_site
-from tests.support.running_site import Running, running_site, site_text
+from tests.support.running_site import Running
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
 DRAIN_s = 0.25
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    scenario = Scenario(
-        loads={"main": Load("constant", (5_000,) * 3)},
-        visits=(Visit("bay1", 0), Visit("bay2", 0)),
-    )
-    text = site_text(tmp_path / "sim" / "bus-one", period_ms=400, baud=19_200)
-    with running_site(tmp_path, text, scenario) as started:
-        started.until_raised()
-        yield started
 
 
 def drain_until(writer: FlightWriter, is_done: Callable[[], bool], longest_s: float) -> None:

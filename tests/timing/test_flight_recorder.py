@@ -9,19 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from loadctl.flight.replay import Replay, find
-from tests.support.running_site import ENV, LOADCTL, running_site, site_text
+from tests.support.running_site import ENV, LOADCTL, charging, running_site, site_text
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
 
 def test_recorder_leaves_a_recording_that_replays(tmp_path: Path) -> None:
-    house, cars = Load("constant", (5_000,) * 3), (Visit("bay1", 0), Visit("bay2", 0))
-    scenario = Scenario(loads={"main": house}, visits=cars)
     text = site_text(tmp_path / "sim" / "bus-one", period_ms=400, baud=19_200)
-    with running_site(tmp_path, text, scenario) as running:
+    with running_site(tmp_path, text, charging()) as running:
         running.until_raised()
         options = [
             "--runtime-dir",

@@ -17,8 +17,6 @@ import pytest
 
 from hw.devices import parse_map
 from hw.sim.fault import Fault
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from hw.sim.site import SimSite
 from loadctl import tables as plain
 from loadctl.bound import takeover_bounds
@@ -30,6 +28,7 @@ from loadctl.units import NS_PER_MS, NS_PER_S, ms_from_ns
 from tests.support.running_site import (
     ENV,
     Running,
+    charging,
     is_alive,
     running_site,
     site_text,
@@ -41,11 +40,7 @@ pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
 N_CHARGERS = 3
 FAILSAFE_mA = 6_000
-SCENARIO = Scenario(
-    loads={"main": Load("constant", (5_000,) * 3)},
-    visits=tuple(Visit(f"bay{i}", 0) for i in range(1, N_CHARGERS + 1)),
-    logs_writes=True,
-)
+SCENARIO = charging(N_CHARGERS, logs_writes=True)
 GRACE_ns = 20 * NS_PER_MS  # the simulated line wakes late, too
 
 

@@ -6,13 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from loadctl import tables as plain
 from loadctl.runtime import SiteDir, running_sites
 from loadctl.site.load import load_site
@@ -20,26 +17,12 @@ from tests.support.running_site import (
     ENV,
     LOADCTL,
     Running,
-    running_site,
     setpoints_A,
     site_text,
     wait_gone,
 )
 
 pytestmark = pytest.mark.timing
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    """Two chargers, two cars, a site that has raised both above their failsafe current."""
-    scenario = Scenario(
-        loads={"main": Load("constant", (5_000,) * 3)},
-        visits=(Visit("bay1", 0), Visit("bay2", 0)),
-    )
-    text = site_text(tmp_path / "sim" / "bus-one", period_ms=400, baud=19_200)
-    with running_site(tmp_path, text, scenario) as started:
-        started.until_raised()
-        yield started
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -21,22 +21,16 @@ from typing import NamedTuple
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from hw.sim.site import SimSite
 from loadctl import runtime
 from loadctl.site.load import load_site
-from tests.support.running_site import ENV, ROOT, site_text, wait_gone, wait_unlocked
+from tests.support.running_site import ENV, ROOT, charging, site_text, wait_gone, wait_unlocked
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(120)]
 
 UNIT = ROOT / "packaging/units/loadctl@.service"
 N_CHARGERS = 2
-SCENARIO = Scenario(
-    loads={"main": Load("constant", (5_000,) * 3)},
-    visits=tuple(Visit(f"bay{i}", 0) for i in range(1, N_CHARGERS + 1)),
-    logs_writes=True,
-)
+SCENARIO = charging(N_CHARGERS, logs_writes=True)
 READY_WITHIN_s = 60
 LISTENS = "0A"
 

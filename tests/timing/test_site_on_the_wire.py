@@ -16,7 +16,7 @@ import pytest
 from hw.sim.outlet import Visit
 from hw.sim.scenario import Load, Scenario
 from loadctl.units import NS_PER_S
-from tests.support.running_site import Found, running_site
+from tests.support.running_site import Found, bay_text, running_site
 
 N_CHARGERS = 8
 STEP_mA = 40_000
@@ -50,22 +50,9 @@ soft_start_s = 0
 stagger_s = 2
 """
 
-BAY = """
-[charger.bay{number}]
-bus = "one"
-model = "reference-charger"
-address = {address}
-circuit = "main"
-phases = ["L1", "L2", "L3"]
-min_A = 6
-max_A = 16
-rated_A = 16
-failsafe_A = 6
-"""
-
 
 def site_text(port: str) -> str:
-    bays = [BAY.format(number=i, address=10 + i) for i in range(1, N_CHARGERS + 1)]
+    bays = [bay_text(f"bay{i}", address=10 + i) for i in range(1, N_CHARGERS + 1)]
     return HEAD.replace("PORT", port) + "".join(bays)
 
 

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from loadctl import runtime
 from tests.support.pty_boxes import PtyBoxes
-from tests.support.running_site import ENV, LOADCTL, running_site, site_text
+from tests.support.running_site import ENV, LOADCTL, charging, running_site, site_text
 
 pytestmark = pytest.mark.timing
 
@@ -132,8 +130,7 @@ def test_real_site_is_read_and_never_written_to(
 
 
 def test_site_that_runs_is_refused_by_its_locks_and_goes_on(tmp_path: Path) -> None:
-    scenario = Scenario(loads={"main": Load("constant", (5_000,) * 3)}, visits=(Visit("bay1", 0),))
-    with running_site(tmp_path, site_text(tmp_path / "sim" / "bus-one"), scenario) as running:
+    with running_site(tmp_path, site_text(tmp_path / "sim" / "bus-one"), charging(1)) as running:
         running.until(lambda found: found["mode"] == "run")
         words: tuple[Any, ...] = ("--site", running.site_path, "--for", "1s")
         same = timing(*words, "--runtime-dir", running.runtime_dir)

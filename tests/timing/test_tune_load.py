@@ -17,8 +17,6 @@ from typing import Any
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.control import (
@@ -36,7 +34,7 @@ from loadctl.events import Event
 from loadctl.image import Reader
 from loadctl.tables import Tables
 from loadctl.tuning import KEYS
-from tests.support.running_site import Found, running_site, site_text
+from tests.support.running_site import Found, charging, running_site, site_text
 
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(300)]
 
@@ -47,10 +45,6 @@ NUMBERS = {key.label: number for number, key in KEYS.items()}
 # Changed together, so that in every image they must stand together: max is 4 A above min, and the
 # weights of all are the same.
 PAIRS = ((6_000, 10_000), (8_000, 12_000), (10_000, 14_000))
-CARS = Scenario(
-    loads={"main": Load("constant", (5_000,) * 3)},
-    visits=tuple(Visit(f"bay{i}", 0) for i in (1, 2)),
-)
 
 
 def flood(path: Path, site_hash: int, client_i: int, span_s: float, found: Queue[Any]) -> None:
@@ -143,7 +137,7 @@ def in_memory() -> Iterator[Path]:
 
 def run_flood(tmp_path: Path, span_s: float) -> tuple[Counter[str], Found, Found]:
     text = site_text(tmp_path / "sim" / "bus-one").replace("failsafe_A = 6", "failsafe_A = 0")
-    with running_site(tmp_path, text, CARS) as running:
+    with running_site(tmp_path, text, charging()) as running:
         running.until(lambda found: found["mode"] == "run")
         site_dir = runtime.find_site([running.runtime_dir], None)
         tables: Tables = plain.load(site_dir.tables.read_text())

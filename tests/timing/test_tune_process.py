@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from hw.sim.outlet import Visit
-from hw.sim.scenario import Load, Scenario
 from tests.support.running_site import (
     ENV,
     LOADCTL,
     Found,
     Running,
+    charging,
     running_site,
     setpoints_A,
     site_text,
@@ -26,10 +25,6 @@ from tests.support.running_site import (
 pytestmark = [pytest.mark.timing, pytest.mark.timeout(180)]
 
 PERIOD_s = 0.3
-CARS = Scenario(
-    loads={"main": Load("constant", (5_000,) * 3)},
-    visits=tuple(Visit(f"bay{i}", 0) for i in (1, 2)),
-)
 
 
 def text(directory: Path) -> str:
@@ -50,7 +45,7 @@ def tune_json(running: Running, *words: str) -> dict[str, Any]:
 
 
 def test_tuned_values_outlive_their_scan_fall_back_and_are_saved(tmp_path: Path) -> None:
-    with running_site(tmp_path, text(tmp_path), CARS) as running:
+    with running_site(tmp_path, text(tmp_path), charging()) as running:
         before = running.until_raised()
         said = tune(running, "set", "charger.bay1.max_A=8", "charger.bay2.weight=3")
         assert said == (

@@ -18,6 +18,7 @@ from loadctl.guard.rescue import Outcome
 from loadctl.link import Link
 from loadctl.tables import Tables
 from tests.support.builders import make_tables
+from tests.support.site_files import one_bay
 
 SITE_DIR = runtime.SiteDir(Path("nowhere"))
 
@@ -105,30 +106,6 @@ def test_failsafe_says_of_each_charger_what_became_of_it() -> None:
 # what it goes by
 
 
-SITE = """
-[site]
-name = "Rig"
-period_ms = 500
-[bus.one]
-port = "/dev/null"
-baud = 19200
-frame = "8E1"
-[circuit.main]
-limit_A = 32
-mode = "static"
-background_A = {background_A}
-[charger.bay1]
-bus = "one"
-model = "reference-charger"
-address = 11
-circuit = "main"
-phases = ["L1", "L2", "L3"]
-min_A = 6
-max_A = 16
-failsafe_A = 6
-"""
-
-
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Tables]:
     """The tables by which chargers would be brought down."""
@@ -143,7 +120,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Tables]:
 
 
 def failsafe_of(folder: Path, background_A: int) -> str:
-    (folder / "site.toml").write_text(SITE.format(background_A=background_A))
+    (folder / "site.toml").write_text(one_bay("/dev/null", background_A=background_A))
     words = ["failsafe", str(folder / "site.toml"), "--runtime-dir", str(folder / "run")]
     done = CliRunner().invoke(cli, words)
     if done.exception is not None:
@@ -191,7 +168,7 @@ def test_failsafe_by_hand_sees_the_site_of_the_service(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "user"))
     monkeypatch.setattr(runtime, "SYSTEM_DIR", tmp_path / "system")
     file = tmp_path / "site.toml"
-    file.write_text(SITE.format(background_A=10))
+    file.write_text(one_bay("/dev/null", background_A=10))
     _, lock_fd = runtime.claim(tmp_path / "system", "Rig")
     for name in ("failsafe", "run"):
         done = CliRunner().invoke(cli, [name, str(file)])

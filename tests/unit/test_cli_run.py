@@ -14,29 +14,7 @@ from loadctl.cli.main import cli
 from loadctl.errors import BusError, CheckRefused, UsageError
 from loadctl.guard.__main__ import arguments, main, open_ports
 from tests.support.builders import make_bus, make_tables
-
-SITE = """
-[site]
-name = "{site}"
-period_ms = {period_ms}
-[bus.one]
-port = "{port}"
-baud = 19200
-frame = "8E1"
-[circuit.main]
-limit_A = 32
-mode = "static"
-background_A = {background_A}
-[charger.bay1]
-bus = "one"
-model = "reference-charger"
-address = 11
-circuit = "main"
-phases = ["L1", "L2", "L3"]
-min_A = 6
-max_A = 16
-failsafe_A = 6
-"""
+from tests.support.site_files import one_bay
 
 
 @pytest.fixture
@@ -64,7 +42,7 @@ def run_site(
     period_ms: int = 500,
     site: str = "Rig",
 ) -> Any:
-    text = SITE.format(port=port, background_A=background_A, period_ms=period_ms, site=site)
+    text = one_bay(port, background_A=background_A, period_ms=period_ms, name=site)
     (directory / "site.toml").write_text(text)
     arguments = ["run", str(directory / "site.toml"), "--runtime-dir", str(directory / "rt")]
     return CliRunner().invoke(cli, [*arguments, *options])

@@ -22,7 +22,7 @@ from loadctl.law.limits cimport (
     cut_by_meters, do_caps_differ, fill_caps, lift_to_minima, open_caps, sum_minima, take_off_fixed,
 )
 from loadctl.law.live cimport adopt
-from loadctl.law.meters cimport count_read, has_right_voltages, judge_meters
+from loadctl.law.meters cimport count_read, has_right_voltages, judge_meters, keep_load
 from loadctl.law.order cimport (
     ACTION_GIVE, ACTION_TAKE, MODE_RUN, MODE_STOP, is_sound, order_raises, order_takes,
     settle_grants, sum_up,
@@ -30,7 +30,8 @@ from loadctl.law.order cimport (
 from loadctl.law.phases cimport is_wired, use_phases
 from loadctl.law.ramp cimport begin_run
 from loadctl.law.reserve cimport (
-    answered_probe, armed, disarmed, prove_by_time, sampled, sent, unanswered, update_reserves,
+    answered_probe, armed, disarmed, prove_by_time, reported, sampled, sent, unanswered,
+    update_reserves,
 )
 from loadctl.law.retune cimport begin_live, check_all_live, retune
 from loadctl.law.session cimport advance_sessions, hold_to_maxima, mark_candidates
@@ -272,20 +273,19 @@ cdef class Core:
                 meter.has_gap = True
                 meter.part_at_ns += at_ns - meter.at_ns     # counts outlast a time without reads
         count_read(meter, meter.has_value and is_same and not is_flicker, is_flicker, at_ns)
-        meter.has_previous = meter.has_value
         meter.has_value = True
         meter.has_power = power_W is not None
         meter.has_voltage = voltage_mV is not None
         meter.at_ns = at_ns
         meter.read_scan_i = self.law.site.scan_i + 1
         for p in range(N_PHASES):
-            meter.previous_mA[p] = meter.load_mA[p]
             meter.current_mA[p] = current_mA[p]
             meter.power_W[p] = power_W[p] if meter.has_power else 0
             meter.voltage_mV[p] = voltage_mV[p] if meter.has_voltage else 0
             meter.load_mA[p] = abs(meter.current_mA[p])
             if meter.power_W[p] < 0:
                 meter.load_mA[p] = -meter.load_mA[p]
+        keep_load(&self.law, meter)
 
     def charger_status(
         self, Py_ssize_t charger_i, int32_t code, state, current_mA, setpoint_mA, int64_t at_ns
@@ -306,6 +306,7 @@ cdef class Core:
         charger.state = "?ABCDEF".index(state) if state is not None else 0
         charger.has_reported = setpoint_mA is not None
         charger.reported_mA = setpoint_mA if charger.has_reported else 0
+        reported(&self.law, charger_i)
         if current_mA is None or not self.law.charger_rows[charger_i].has_measured_current:
             return
         draw_mA[0] = draw_mA[1] = draw_mA[2] = 0

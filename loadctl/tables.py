@@ -100,6 +100,7 @@ class ChargerRow:
     watchdog_fed_by: str | None
     min_pause_ns: int = 0  # least time that the box wants between a pause and the next current
     is_enabled: bool = True  # may be given current at all
+    draw_lag_ns: int = 0  # how old a measured current may be when it is answered
 
 
 @dataclass(frozen=True, slots=True)

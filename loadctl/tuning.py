@@ -173,14 +173,18 @@ def floors(tables: Tables, car_follow_ns: int | None = None) -> list[Floor]:
     if car_follow_ns is None:
         car_follow_ns = tables.tuning.car_follow_ns
     lag_ns = max((meter.lag_ns for meter in tables.meters), default=0)
+    draw_lag_ns = max((charger.draw_lag_ns for charger in tables.chargers), default=0)
     hold_ns = max((charger.hold_ns for charger in tables.chargers), default=0)
     follow_ns = hold_ns + car_follow_ns
-    parts = (("status age", STATUS_AGE_MAX_ns), ("meter lag", lag_ns), ("follow time", follow_ns))
+    parts = [("status age", STATUS_AGE_MAX_ns), ("meter lag", lag_ns), ("follow time", follow_ns)]
+    if draw_lag_ns > 0:
+        parts.insert(1, ("charger lag", draw_lag_ns))
+    peak_ns = sum(part_ns for _, part_ns in parts)
     peak_why = " + ".join(f"{what} {s_from_ns(part_ns):g} s" for what, part_ns in parts)
     stale_ns = STALE_PERIODS * tables.site.period_ns
     pause_ns = max((charger.min_pause_ns for charger in tables.chargers), default=0)
     return [
-        Floor("peak_hold_s", "peak_hold_ns", STATUS_AGE_MAX_ns + lag_ns + follow_ns, peak_why),
+        Floor("peak_hold_s", "peak_hold_ns", peak_ns, peak_why),
         Floor("meter_stale_s", "meter_stale_ns", stale_ns, f"{STALE_PERIODS} periods"),
         Floor("min_off_s", "min_off_ns", pause_ns, "the pause that a charger's map asks for"),
     ]

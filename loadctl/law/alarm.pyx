@@ -11,7 +11,8 @@ Backgrounds are noted in confirm, when the draws of this scan are at hand; targe
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.estimate cimport SOURCE_HELD, SOURCE_METER, background_mA, worst_background_mA
+from loadctl.law.draws cimport is_meter_fresh, worst_background_mA
+from loadctl.law.estimate cimport SOURCE_HELD, background_mA
 from loadctl.law.external cimport is_external
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
 from loadctl.law.limits cimport cap_mA, clear
@@ -34,7 +35,8 @@ cdef void latch(law_t *law, int32_t c, int32_t p, int32_t seen_mA) noexcept nogi
 
 cdef void note_backgrounds(law_t *law, int64_t now_ns) noexcept nogil:
     """Latch what has stayed above the declared background. Judged by draws sampled around the meter
-    value, else by reserves: a car that follows its raises must not look like background."""
+    value, else by reserves: a car that follows its raises must not look like background. A meter
+    counts here on a static circuit too; what it exports is no load beyond doubt."""
     cdef circuit_t *circuit
     cdef int32_t c, p, sure_mA
     for c in range(law.n_circuits):
@@ -43,11 +45,15 @@ cdef void note_backgrounds(law_t *law, int64_t now_ns) noexcept nogil:
             continue
         for p in range(N_PHASES):
             sure_mA = 0
-            if circuit.source == SOURCE_METER:
+            if is_loaded(law, c, p):
                 sure_mA = background_mA(law, c, p, law.draw_high_mA[c * N_PHASES + p])
             if sure_mA > law.circuit_rows[c].background_mA[p]:
                 sure_mA -= doubt_mA(law, c, p)
             note_over(law, c, p, sure_mA, now_ns)
+
+
+cdef bint is_loaded(law_t *law, int32_t c, int32_t p) noexcept nogil:
+    return is_meter_fresh(law, c) and law.meters[law.circuit_rows[c].meter].load_mA[p] > 0
 
 
 cdef int64_t stays_ns(law_t *law, int32_t c) noexcept nogil:

@@ -10,8 +10,9 @@ rows are taken by the names of their fields.
 from cpython.mem cimport PyMem_Calloc
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 
+from loadctl.law.draws cimport EXCHANGES_ns
 from loadctl.law.external cimport set_limits
-from loadctl.law.layout cimport N_KINDS, N_PHASES, tuning_t
+from loadctl.law.layout cimport N_KEPT, N_KINDS, N_PHASES, tuning_t
 from loadctl.law.phases cimport MOST_PAIRS, lay_out_phases
 from loadctl.law.tables cimport (
     KIND_CHARGERS, KIND_PAIRS, KIND_POWER, NONE, charger_row_t, circuit_row_t, fill_t, law_t,
@@ -209,6 +210,7 @@ def check_charger(row, n_circuits):
     for name in ("failsafe_mA", "fallback_mA", "rated_mA"):
         within(f"{where}.{name}", getattr(row, name), 0, MAX_CURRENT_mA)
     within(f"{where}.hold_ns", row.hold_ns, 0, _MAX_SPAN_ns)
+    within(f"{where}.draw_lag_ns", row.draw_lag_ns, 0, _MAX_SPAN_ns)
     if row.watchdog_ns is not None:
         within(f"{where}.watchdog_ns", row.watchdog_ns, 1, _MAX_SPAN_ns)
     within(f"{where}.min_change_ns", row.min_change_ns, 0, _MAX_SPAN_ns)
@@ -277,6 +279,9 @@ cdef void fill_circuits(law_t *law, object tables) except *:
     law.voltage_mV = tables.site.voltage_mV
     for m, meter in enumerate(tables.meters):
         law.meter_lags_ns[<Py_ssize_t>m] = meter.lag_ns
+    longest_ns = max((meter.lag_ns for meter in tables.meters), default=0) + EXCHANGES_ns
+    law.kept_part_ns = longest_ns // (N_KEPT - 2) + 1
+    law.draw_lag_ns = max((charger.draw_lag_ns for charger in tables.chargers), default=0)
     for c, row in enumerate(tables.circuits):
         to = &law.circuit_rows[<Py_ssize_t>c]
         to.parent = row.parent
@@ -298,8 +303,8 @@ cdef void fill_circuits(law_t *law, object tables) except *:
             fill_fuse(to, fuse(row.fuse_type, row.fuse_rated_mA))
         if row.meter != NONE:
             lag_ns = tables.meters[row.meter].lag_ns
-            above = meters_above(tables, row.parent)
-            to.bounds_above = all(lag_ns <= other.lag_ns for other in above)
+            is_quick = all(lag_ns <= other.lag_ns for other in meters_above(tables, row.parent))
+            to.bounds_above = is_quick and not row.counts_export
 
 
 cdef void fill_fuse(circuit_row_t *to, object device) except *:
@@ -345,6 +350,7 @@ cdef void fill_chargers(law_t *law, object tables) except *:
         to.box = boxes.setdefault((row.bus, row.address), i)
         law.charger_rows[to.box].box_end = i + 1
         mark_phases(law, row)
+        to.draw_lag_ns = row.draw_lag_ns
         to.meter_lag_ns = max((m.lag_ns for m in meters_above(tables, row.circuit)), default=0)
         to.first_member = at
         at += most_members(row, tables.circuits)

@@ -16,4 +16,5 @@ cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil
 cdef bint is_meter_fresh(law_t *law, int32_t c) noexcept nogil
 cdef void fill_spans(law_t *law) noexcept nogil
 cdef bint has_fresh_draw(law_t *law, int32_t i) noexcept nogil
+cdef int32_t worst_background_mA(law_t *law, int32_t c, int32_t p) noexcept nogil
 cdef void sum_draws(law_t *law, Reading reading) noexcept nogil

@@ -14,8 +14,8 @@ reserves. Runs inside step and confirm; writes only work arrays.
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
-from loadctl.law.meters cimport TRUSTED
-from loadctl.law.reserve cimport draws_between
+from loadctl.law.meters cimport TRUSTED, loads_since
+from loadctl.law.reserve cimport COVERS_HIGH, COVERS_LOW, draws_between
 from loadctl.law.tables cimport CODE_GOOD, NONE, charger_row_t, law_t, span_t
 
 cdef bint has_good_meter(law_t *law, int32_t c) noexcept nogil:
@@ -33,13 +33,17 @@ cdef bint is_meter_fresh(law_t *law, int32_t c) noexcept nogil:
     )
 
 
+cdef int32_t worst_background_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
+    """What a circuit carries at most without its chargers: declared, or seen above that."""
+    return max(law.circuit_rows[c].background_mA[p], law.circuits[c].seen_background_mA[p])
+
+
 cdef void sum_draws(law_t *law, Reading reading) noexcept nogil:
     """Sum the draws below every circuit, leaves first, bounded by the meters of sub-circuits."""
     cdef int32_t i, p, c, at
     cdef int32_t low_mA[3]
     cdef int32_t high_mA[3]
-    if reading == RIGOROUS:
-        fill_spans(law)
+    fill_spans(law)
     for at in range(law.n_circuits * N_PHASES):
         law.draw_low_mA[at] = 0
         law.draw_high_mA[at] = 0
@@ -76,17 +80,19 @@ cdef void draws_of(
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef charger_t *charger = &law.chargers[i]
     cdef span_t *span = &law.spans[row.circuit]
-    cdef int32_t p, k
+    cdef int32_t p, k, covered = 0
     cdef int64_t age_ns
     cdef bint has_draw = row.has_measured_current and charger.n_samples > 0
     if reading == RIGOROUS and has_draw and not charger.is_silent and span.has_any:
-        if draws_between(law, i, span.from_ns, span.to_ns, low_mA, high_mA):
-            return
+        covered = draws_between(law, i, span.from_ns, span.to_ns, low_mA, high_mA)
     for p in range(N_PHASES):
-        low_mA[p] = 0
-        high_mA[p] = 0
-    for k in range(row.n_phases):
-        high_mA[row.phases[k]] = charger.reserve_mA
+        if not covered & COVERS_LOW:
+            low_mA[p] = 0
+        if not covered & COVERS_HIGH:
+            high_mA[p] = low_mA[p]
+    if not covered & COVERS_HIGH:
+        for k in range(row.n_phases):
+            high_mA[row.phases[k]] = max(low_mA[row.phases[k]], charger.reserve_mA)
     if reading == RIGOROUS:
         return
     age_ns = law.site.now_ns - charger.sample_at_ns[charger.sample_i]
@@ -111,7 +117,8 @@ cdef bint has_fresh_draw(law_t *law, int32_t i) noexcept nogil:
     cdef span_t *span = &law.spans[law.charger_rows[i].circuit]
     cdef int32_t low_mA[3]
     cdef int32_t high_mA[3]
-    return not span.has_any or draws_between(law, i, span.from_ns, span.to_ns, low_mA, high_mA)
+    cdef int32_t covered = draws_between(law, i, span.from_ns, span.to_ns, low_mA, high_mA)
+    return not span.has_any or covered & COVERS_LOW
 
 
 cdef void fill_spans(law_t *law) noexcept nogil:
@@ -134,40 +141,47 @@ cdef void fill_spans(law_t *law) noexcept nogil:
 
 
 cdef int64_t bounded_low_mA(law_t *law, int32_t c, int32_t p, Reading reading) noexcept nogil:
-    """Draws below c are at least what its meter reads beyond the declared background.
+    """Draws below c are at least what its meter reads beyond the worst background there.
 
-    Rigorously that says nothing of chargers that are measured: this value may stem from another
-    instant than that of the meters above.
+    Rigorously that says nothing of chargers that are measured, and it is the least of what was read
+    since the time that the values of the meters above may stem from.
     """
-    cdef int32_t at = c * N_PHASES + p
-    cdef int64_t low_mA = law.draw_low_mA[at], metered_mA
-    cdef meter_t *meter
+    cdef int32_t at = c * N_PHASES + p, least_mA, most_mA
+    cdef int64_t low_mA = law.draw_low_mA[at], background_mA = worst_background_mA(law, c, p)
     if not (has_good_meter(law, c) if reading == NEWEST else is_meter_fresh(law, c)):
         return low_mA
-    meter = &law.meters[law.circuit_rows[c].meter]
-    metered_mA = <int64_t>meter.load_mA[p] - law.circuit_rows[c].background_mA[p]
-    if reading == RIGOROUS:     # its value may stem from before the draws rose, or after they fell
-        if not meter.has_previous:
+    if reading == RIGOROUS:
+        if not loads_around(law, c, p, &least_mA, &most_mA):
             return low_mA
-        metered_mA += min(0, meter.previous_mA[p] - meter.load_mA[p])
-        low_mA += max(0, metered_mA - law.draw_able_mA[at])
+        low_mA += max(0, least_mA - background_mA - law.draw_able_mA[at])
     else:
-        low_mA = max(low_mA, metered_mA)
+        low_mA = max(low_mA, law.meters[law.circuit_rows[c].meter].load_mA[p] - background_mA)
     return min(low_mA, law.draw_high_mA[at])
 
 
 cdef int64_t bounded_high_mA(law_t *law, int32_t c, int32_t p, Reading reading) noexcept nogil:
-    """Draws below c are at most what its meter reads, unless it exports or is slow; rigorously
-    that too says nothing of chargers that are measured."""
-    cdef int32_t at = c * N_PHASES + p
+    """Draws below c are at most what its meter reads, unless it is slow, or something may feed in
+    there; rigorously that too says nothing of chargers that are measured."""
+    cdef int32_t at = c * N_PHASES + p, least_mA, most_mA
     cdef int64_t high_mA = law.draw_high_mA[at], metered_mA
-    cdef meter_t *meter
     if not (law.circuit_rows[c].bounds_above and is_meter_fresh(law, c)):
         return high_mA
-    meter = &law.meters[law.circuit_rows[c].meter]
-    if not meter.has_previous or meter.load_mA[p] < 0 or meter.previous_mA[p] < 0:
+    if law.meters[law.circuit_rows[c].meter].has_exported:
         return high_mA
-    metered_mA = max(meter.load_mA[p], meter.previous_mA[p])
+    if not loads_around(law, c, p, &least_mA, &most_mA):
+        return high_mA
+    metered_mA = most_mA
     if reading == RIGOROUS:
         metered_mA = law.draw_able_mA[at] + max(0, metered_mA - law.draw_low_mA[at])
     return max(min(high_mA, metered_mA), law.draw_low_mA[at])
+
+
+cdef bint loads_around(
+    law_t *law, int32_t c, int32_t p, int32_t *least_mA, int32_t *most_mA
+) noexcept nogil:
+    """What the meter of c has read since the time that the values of the meters above may stem
+    from; False where that is not at hand. Needs `fill_spans`."""
+    cdef span_t *above = &law.spans[law.circuit_rows[c].parent]
+    cdef meter_t *meter = &law.meters[law.circuit_rows[c].meter]
+    cdef int64_t from_ns = above.from_ns if above.has_any else meter.at_ns
+    return loads_since(meter, p, from_ns, least_mA, most_mA)

@@ -12,7 +12,6 @@ cdef enum Source:
 cdef void estimate(law_t *law, int64_t now_ns) noexcept nogil
 cdef void estimate_rigorous(law_t *law) noexcept nogil
 cdef void estimate_settled(law_t *law) noexcept nogil
-cdef int32_t worst_background_mA(law_t *law, int32_t c, int32_t p) noexcept nogil
 cdef int32_t background_mA(law_t *law, int32_t c, int32_t p, int64_t draw_mA) noexcept nogil
 cdef int64_t measured_mA(law_t *law, int32_t c, int32_t p) noexcept nogil
 cdef int64_t longest_hold_ns(law_t *law) noexcept nogil

@@ -11,7 +11,9 @@ A circuit without a good meter has its declared background. Runs inside step and
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.draws cimport KNOWN, NEWEST, RIGOROUS, has_good_meter, is_meter_fresh, sum_draws
+from loadctl.law.draws cimport (
+    KNOWN, NEWEST, RIGOROUS, has_good_meter, is_meter_fresh, sum_draws, worst_background_mA,
+)
 from loadctl.law.layout cimport N_DIPS, N_PEAKS, N_PHASES, circuit_t
 from loadctl.law.tables cimport circuit_row_t, law_t
 
@@ -90,11 +92,6 @@ cdef void choose_source(law_t *law, int32_t c, int64_t now_ns) noexcept nogil:
         else:
             circuit.source = SOURCE_HELD if law.meters[row.meter].has_value else SOURCE_WAITING
     circuit.may_raise = circuit.source != SOURCE_HELD and circuit.source != SOURCE_WAITING
-
-
-cdef int32_t worst_background_mA(law_t *law, int32_t c, int32_t p) noexcept nogil:
-    """What a circuit without a good meter is taken to carry: declared, or seen above that."""
-    return max(law.circuit_rows[c].background_mA[p], law.circuits[c].seen_background_mA[p])
 
 
 cdef int32_t background_mA(law_t *law, int32_t c, int32_t p, int64_t draw_mA) noexcept nogil:

@@ -15,6 +15,7 @@ cdef enum:
     N_SAMPLES = 8       # samples of a charger's draw that are kept
     N_PEAKS = 8         # parts that the hold time of a background peak is cut into
     N_DIPS = 6          # parts of a second in which a background must stay to be believed
+    N_KEPT = 8          # parts of the time that meters lag for which loads are kept
 
 ctypedef struct tuning_t:
     int64_t peak_hold_ns
@@ -55,6 +56,7 @@ ctypedef struct circuit_t:
     int64_t peak_at_ns                  # when the newest part of the peak hold began
     int64_t dip_at_ns                   # when the newest part of the dip hold began
     int64_t over_since_ns[3]            # valid when over_mA: above the declared since then
+    int64_t excess_since_ns[4]          # valid when has_excess: its meter above the limit
     int64_t power_limit_mA              # in force, sum over phases; valid when has_power_limit
     int64_t charger_power_limit_mA      # ... of chargers alone; valid when has_charger_power_limit
     int64_t external_power_mA           # valid when external_has_power: as commanded
@@ -82,6 +84,7 @@ ctypedef struct circuit_t:
     int32_t is_above[3]                 # ... the meter, beyond takes that are still followed
     int32_t seen_background_mA[3]       # highest sure background above the declared one; latched
     int32_t is_alarmed                  # it was seen above
+    int32_t has_excess[4]               # by phase, and power
     int32_t over_mA[3]                  # least sure background since over_since_ns; 0: not above
     int32_t has_power_limit
     int32_t has_charger_power_limit
@@ -108,18 +111,17 @@ ctypedef struct meter_t:
     int64_t part_at_ns          # when the newest part of the counts below began
     int64_t longest_ns[2]       # longest stillness that ended by itself, in either part
     int64_t stood_ns[2]         # all of them together
+    int64_t kept_at_ns[8]       # ring, newest at kept_i: when the first load of a part was read
     int64_t read_scan_i         # scan of the last good value
     int64_t tried_scan_i
     int32_t current_mA[3]
     int32_t power_W[3]
     int32_t voltage_mV[3]
-    int32_t previous_mA[3]      # load_mA of the good value before it
     int32_t load_mA[3]          # current, negative where signed power says export
     int32_t code                # hw.wire.Code of the last exchange
     int32_t has_value
     int32_t has_power
     int32_t has_voltage
-    int32_t has_previous
     int32_t quality             # Quality of this scan
     int32_t seen_voltage        # bit p: phase p was ever within its range
     int32_t n_reads[2]          # in the newest part and the one before
@@ -132,6 +134,12 @@ ctypedef struct meter_t:
     int32_t n_implausible       # readings with voltages that cannot be
     int32_t has_gap             # not read in some scan since its values last changed
     int32_t has_changed         # since the first reading
+    int32_t kept_low_mA[24]     # least load of each part, [part * 3 + phase]
+    int32_t kept_high_mA[24]    # ... and most
+    int32_t kept_i
+    int32_t n_kept
+    int32_t has_exported        # load_mA was ever below zero
+    int32_t is_spare            # keeps the rows even
 
 ctypedef struct charger_t:
     int64_t status_at_ns        # of the last good status block
@@ -203,7 +211,7 @@ ctypedef struct charger_t:
     int32_t is_waiting          # asks for current and has none
     int32_t is_sleeper          # did not wake after a pause: not paused again while limits allow
     int32_t pause               # Pause: why it was paused, valid when was_paused
-    int32_t is_spare            # keeps the rows even
+    int32_t is_doubted          # drew more than a setpoint that it had been proven at
     int32_t place               # among those of its tier that wait for a place; 0: none
     int32_t reason_s            # the time that goes with the reason; 0: none
     int32_t takes_less          # takes less than it is offered

@@ -10,14 +10,17 @@ only. Every limit is the one in force (`external`).
 from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.draws cimport EXCHANGES_ns
-from loadctl.law.estimate cimport SOURCE_METER, longest_hold_ns, measured_mA
+from loadctl.law.estimate cimport SOURCE_HELD, SOURCE_METER, longest_hold_ns, measured_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
 from loadctl.law.reserve cimport PILOT_TOLERANCE_mA, draws_between, follow_ns
 from loadctl.law.tables cimport (
-    KIND_CHARGERS, KIND_POWER, N_LOAD_KINDS, STATE_A, charger_row_t, circuit_row_t, law_t,
+    KIND_CHARGERS, KIND_POWER, N_LOAD_KINDS, STATE_A, STATE_B, charger_row_t, circuit_row_t, law_t,
     member_t,
 )
 
+
+cdef enum:
+    LEAST_DRAW_mA = 6000    # of a car that charges: IEC 61851-1, table A.5
 
 cdef int64_t OPEN_mA = 137_438_953_472  # above all chargers together
 
@@ -119,6 +122,9 @@ cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
     clear(law, law.used_mA)
     clear(law, law.late_mA)
     clear(law, law.drawn_mA)
+    for k in range(law.n_live):
+        if law.live[k] % N_KINDS < N_LOAD_KINDS:
+            note_excess(law, law.live[k], now_ns)
     for i in range(law.n_chargers):
         count_draws(law, i, now_ns)
     for k in range(law.n_circuits):
@@ -134,13 +140,30 @@ cdef void cut_by_meters(law_t *law, int64_t now_ns) noexcept nogil:
                 delay_raises(law, law.live[k], now_ns)
 
 
+cdef void note_excess(law_t *law, int32_t limit_i, int64_t now_ns) noexcept nogil:
+    """Remember since when the meter has read more than the limit."""
+    cdef circuit_t *circuit = &law.circuits[limit_i // N_KINDS]
+    cdef int32_t kind = limit_i % N_KINDS
+    if circuit.source == SOURCE_HELD:
+        return
+    if excess_mA(law, limit_i) <= 0:
+        circuit.has_excess[kind] = False
+    elif not circuit.has_excess[kind]:
+        circuit.has_excess[kind] = True
+        circuit.excess_since_ns[kind] = now_ns
+
+
 cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
-    """Count charger i: its setpoint, what of it is drawn, what it draws until it follows."""
+    """Count charger i: its setpoint, what of it is drawn, what it draws until it follows.
+
+    One that is not measured may have been drawing its setpoint, until takes have had their time and
+    the excess is still there: then it drew less, and only what a car draws at least is relief.
+    """
     cdef charger_t *charger = &law.chargers[i]
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef bint is_late = (
         charger.is_unproven and charger.is_acknowledged and not charger.is_overdue
-        and now_ns - charger.acknowledged_at_ns < follow_ns(law, i)
+        and not charger.is_doubted and now_ns - charger.acknowledged_at_ns < follow_ns(law, i)
     )
     cdef int32_t k, p
     cdef bint has_draw = has_recent_draw(law, i, now_ns)
@@ -148,9 +171,13 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef int32_t high_mA[3]
     cdef int32_t drawn_mA[3]
     cdef int32_t late_mA[3]
+    cdef int32_t least_drawn_mA[3]
+    cdef int32_t least_late_mA[3]
     for p in range(N_PHASES):
         drawn_mA[p] = 0
         late_mA[p] = 0
+        least_drawn_mA[p] = 0
+        least_late_mA[p] = 0
     if has_draw:
         draws_between(law, i, now_ns - row.meter_lag_ns - EXCHANGES_ns, now_ns, low_mA, high_mA)
     for k in range(row.n_phases):
@@ -163,11 +190,34 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
                 late_mA[p] = max(0, high_mA[p] - max(charger.setpoint_mA, charger.draw_mA[p]))
             elif high_mA[p] > charger.setpoint_mA or has_followed(charger):
                 late_mA[p] = max(0, high_mA[p] - charger.setpoint_mA)
+            least_drawn_mA[p] = drawn_mA[p]
+            least_late_mA[p] = late_mA[p]
+        elif not is_off(charger):
+            least_drawn_mA[p] = min(charger.setpoint_mA, <int32_t>LEAST_DRAW_mA)
+            least_late_mA[p] = min(charger.ceiling_mA, <int32_t>LEAST_DRAW_mA)
+            least_late_mA[p] -= least_drawn_mA[p]
     if charger.is_candidate:
         add_to(law, law.used_mA, i, charger.setpoint_mA)
-        add_by_phase(law, law.drawn_mA, i, drawn_mA)
-    if late_mA[0] + late_mA[1] + late_mA[2] > 0 and (is_late or is_just_proven(charger)):
-        add_by_phase(law, law.late_mA, i, late_mA)
+        add_by_phase(law, law.drawn_mA, i, drawn_mA, least_drawn_mA, now_ns)
+    if is_late or is_just_proven(charger):
+        add_by_phase(law, law.late_mA, i, late_mA, least_late_mA, now_ns)
+
+
+cdef bint is_off(charger_t *charger) noexcept nogil:
+    """True where no car is, or one that the box has not switched on."""
+    if not charger.is_armed or charger.is_silent:
+        return False
+    return charger.state == STATE_A or charger.state == STATE_B
+
+
+cdef bint has_stayed(law_t *law, int32_t limit_i, int32_t i, int64_t now_ns) noexcept nogil:
+    """True when the meter has been above this limit for longer than charger i takes to follow."""
+    cdef circuit_t *circuit = &law.circuits[limit_i // N_KINDS]
+    cdef int32_t kind = limit_i % N_KINDS
+    return (
+        circuit.has_excess[kind]
+        and now_ns - circuit.excess_since_ns[kind] >= follow_ns(law, i)
+    )
 
 
 cdef bint is_just_proven(charger_t *charger) noexcept nogil:
@@ -192,15 +242,21 @@ cdef bint has_recent_draw(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
 
 
 cdef void add_by_phase(
-    law_t *law, int64_t *sums_mA, int32_t i, const int32_t *value_mA
+    law_t *law, int64_t *sums_mA, int32_t i,
+    const int32_t *at_first_mA, const int32_t *later_mA, int64_t now_ns,
 ) noexcept nogil:
-    """Add currents of charger i, by grid phase, to its phase and power limits."""
+    """Add currents of charger i, by grid phase, to its phase and power limits: other ones where an
+    excess has stayed."""
     cdef member_t *member = &law.members[law.charger_rows[i].first_member]
+    cdef const int32_t *value_mA
     cdef int32_t k
     for k in range(law.charger_rows[i].n_members):
+        if member[k].kind >= N_LOAD_KINDS:
+            continue
+        value_mA = later_mA if has_stayed(law, member[k].limit_i, i, now_ns) else at_first_mA
         if member[k].kind < N_PHASES:
             sums_mA[member[k].limit_i] += value_mA[member[k].kind]
-        elif member[k].kind == KIND_POWER:
+        else:
             sums_mA[member[k].limit_i] += <int64_t>value_mA[0] + value_mA[1] + value_mA[2]
 
 
@@ -210,26 +266,29 @@ cdef bint cut_excess(law_t *law, int32_t limit_i) noexcept nogil:
     Setpoints that nobody draws are no relief: the cut is from what is drawn. A car that wakes
     cannot bring the meter above the limit, its setpoint had room; so this is background.
     """
-    cdef int32_t c = limit_i // N_KINDS, kind = limit_i % N_KINDS
-    cdef int64_t over_mA, margin_mA = 0
-    if law.circuits[c].source != SOURCE_METER:
-        return False
-    if kind == KIND_POWER:
-        if not law.circuits[c].has_power_limit:
-            return False
-        over_mA = (
-            measured_mA(law, c, 0) + measured_mA(law, c, 1) + measured_mA(law, c, 2)
-            - law.circuits[c].power_limit_mA
-        )
-    else:
-        over_mA = measured_mA(law, c, kind) - law.circuits[c].limit_mA[kind]
-        margin_mA = law.circuit_rows[c].margin_mA
-    over_mA -= law.late_mA[limit_i]
+    cdef int64_t over_mA = excess_mA(law, limit_i) - law.late_mA[limit_i], margin_mA = 0
+    if limit_i % N_KINDS < N_PHASES:
+        margin_mA = law.circuit_rows[limit_i // N_KINDS].margin_mA
     if over_mA > 0:
         law.cap_low_mA[limit_i] = min(
             law.cap_low_mA[limit_i], law.drawn_mA[limit_i] - over_mA - margin_mA
         )
     return over_mA > 0
+
+
+cdef int64_t excess_mA(law_t *law, int32_t limit_i) noexcept nogil:
+    """What the meter reads above a limit, below zero where there is room; 0 without a meter now."""
+    cdef int32_t c = limit_i // N_KINDS, kind = limit_i % N_KINDS
+    if law.circuits[c].source != SOURCE_METER:
+        return 0
+    if kind < N_PHASES:
+        return measured_mA(law, c, kind) - law.circuits[c].limit_mA[kind]
+    if not law.circuits[c].has_power_limit:
+        return 0
+    return (
+        measured_mA(law, c, 0) + measured_mA(law, c, 1) + measured_mA(law, c, 2)
+        - law.circuits[c].power_limit_mA
+    )
 
 
 cdef void note_above(law_t *law, int32_t limit_i) noexcept nogil:

@@ -16,7 +16,7 @@ constant load: nothing here sees it. Runs inside step, before anything that uses
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.layout cimport N_PHASES, charger_t, meter_t
+from loadctl.law.layout cimport N_KEPT, N_PHASES, charger_t, meter_t
 from loadctl.law.tables cimport CODE_GOOD, CODE_IMPLAUSIBLE, NONE, law_t
 
 cdef enum:
@@ -113,6 +113,41 @@ cdef void count_read(meter_t *meter, bint is_same, bint is_flicker, int64_t at_n
     meter.n_flickers[0] += is_flicker
 
 
+cdef void keep_load(law_t *law, meter_t *meter) noexcept nogil:
+    """Keep the load just read for as long as the value of any other meter may be behind it."""
+    cdef int32_t p, slot
+    if meter.n_kept == 0 or meter.at_ns - meter.kept_at_ns[meter.kept_i] >= law.kept_part_ns:
+        meter.kept_i = (meter.kept_i + 1) % N_KEPT
+        meter.n_kept = min(meter.n_kept + 1, <int32_t>N_KEPT)
+        meter.kept_at_ns[meter.kept_i] = meter.at_ns
+        for p in range(N_PHASES):
+            meter.kept_low_mA[meter.kept_i * N_PHASES + p] = meter.load_mA[p]
+            meter.kept_high_mA[meter.kept_i * N_PHASES + p] = meter.load_mA[p]
+    for p in range(N_PHASES):
+        slot = meter.kept_i * N_PHASES + p
+        meter.kept_low_mA[slot] = min(meter.kept_low_mA[slot], meter.load_mA[p])
+        meter.kept_high_mA[slot] = max(meter.kept_high_mA[slot], meter.load_mA[p])
+        if meter.load_mA[p] < 0:
+            meter.has_exported = True
+
+
+cdef bint loads_since(
+    meter_t *meter, int32_t p, int64_t from_ns, int32_t *low_mA, int32_t *high_mA
+) noexcept nogil:
+    """Extremes of the loads from the last one that was read at or before `from_ns` to the newest;
+    False where none was read so early, or is kept no more."""
+    cdef int32_t k, slot
+    low_mA[0] = meter.load_mA[p]
+    high_mA[0] = meter.load_mA[p]
+    for k in range(meter.n_kept):
+        slot = (meter.kept_i - k + N_KEPT) % N_KEPT
+        low_mA[0] = min(low_mA[0], meter.kept_low_mA[slot * N_PHASES + p])
+        high_mA[0] = max(high_mA[0], meter.kept_high_mA[slot * N_PHASES + p])
+        if meter.kept_at_ns[slot] <= from_ns:
+            return True
+    return False
+
+
 cdef bint is_frozen(law_t *law, int32_t m) noexcept nogil:
     cdef meter_t *meter = &law.meters[m]
     cdef int64_t same_ns = meter.at_ns - meter.changed_at_ns
@@ -139,7 +174,7 @@ cdef int64_t longest_ns(meter_t *meter) noexcept nogil:
 cdef bint contradicts(law_t *law, int32_t m, int64_t same_ns) noexcept nogil:
     """True when draws below moved, and the meter did not, for longer than either is old."""
     cdef meter_t *meter = &law.meters[m]
-    cdef int64_t old_ns = law.meter_lags_ns[m] + STATUS_AGE_ns
+    cdef int64_t old_ns = law.meter_lags_ns[m] + law.draw_lag_ns + STATUS_AGE_ns
     cdef int32_t draws_mA[3]
     cdef int32_t p, n_based, moved_mA
     cdef bint has_moved = False

@@ -66,6 +66,7 @@ cdef void sent(
         charger.on_since_ns = at_ns
     charger.is_unproven = charger.ceiling_mA > charger.setpoint_mA
     charger.is_above = charger.is_above and charger.is_unproven
+    charger.is_doubted = charger.is_doubted and charger.is_unproven
     if code == CODE_NO_ANSWER or code == CODE_BAD_FRAME:
         unanswered(law, i)
     update_reserve(law, i, at_ns)
@@ -101,6 +102,7 @@ cdef void armed(law_t *law, int32_t i, bint has_setpoint, int32_t setpoint_mA) n
     charger.is_overdue = False
     charger.is_refusing = False
     charger.is_above = False
+    charger.is_doubted = False
     charger.setpoint_mA = min(setpoint_mA, charger.failsafe_mA) if has_setpoint else 0
     charger.setpoint_mA = charger.setpoint_mA // row.step_mA * row.step_mA
     if charger.setpoint_mA < row.min_mA:
@@ -124,34 +126,38 @@ cdef void raise_ceiling(charger_t *charger, int32_t value_mA) noexcept nogil:
 cdef void sampled(
     law_t *law, int32_t i, const int32_t *draw_mA, int64_t at_ns
 ) noexcept nogil:
-    """Keep a sample of the draw, by grid phase, and see whether it proves the setpoint."""
+    """Keep a sample of the draw, by grid phase, and see whether it proves the setpoint. It counts
+    as old as the lag of the box may make it."""
     cdef charger_t *charger = &law.chargers[i]
     cdef int32_t p, slot = (charger.sample_i + 1) % N_SAMPLES
     cdef int32_t highest_mA = 0
     cdef int64_t before_ns = charger.sample_at_ns[charger.sample_i]
+    cdef int64_t stems_ns = at_ns - law.charger_rows[i].draw_lag_ns
     charger.sample_i = slot
     charger.n_samples = min(charger.n_samples + 1, <int32_t>N_SAMPLES)
-    charger.sample_at_ns[slot] = at_ns
+    charger.sample_at_ns[slot] = stems_ns
     for p in range(N_PHASES):
         charger.sample_mA[slot * N_PHASES + p] = draw_mA[p]
         charger.draw_mA[p] = draw_mA[p]
         highest_mA = max(highest_mA, draw_mA[p])
-    note_idle_phases(law, i, at_ns, before_ns)
+    note_idle_phases(law, i, stems_ns, before_ns)
     if charger.is_acknowledged and highest_mA <= charger.setpoint_mA + PILOT_TOLERANCE_mA:
         charger.is_stubborn = False
-    if charger.is_acknowledged and at_ns > charger.acknowledged_at_ns:
+    if charger.is_acknowledged and stems_ns > charger.acknowledged_at_ns:
         if not charger.is_unproven:
             doubt(charger, highest_mA, at_ns)
         if charger.is_unproven:
             note_above(charger, highest_mA)
-            judge_sample(law, i, highest_mA, at_ns)
+            judge_sample(law, i, highest_mA, stems_ns)
     update_reserve(law, i, at_ns)
 
 
 cdef void doubt(charger_t *charger, int32_t highest_mA, int64_t at_ns) noexcept nogil:
     """One that is seen above a proven setpoint: within the tolerance that is its habit and counts
-    until it is unplugged; beyond it the setpoint is unproven again, from now on."""
+    until it is unplugged; beyond it the setpoint is unproven again, from now on. It had followed
+    once: what it takes too much now is no take that is waited for."""
     if highest_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA:
+        charger.is_doubted = True
         raise_ceiling(charger, highest_mA)
         charger.acknowledged_at_ns = at_ns
     elif charger.setpoint_mA > 0:
@@ -167,6 +173,16 @@ cdef void note_above(charger_t *charger, int32_t highest_mA) noexcept nogil:
         charger.is_above = True
         charger.above_mA = charger.setpoint_mA
         charger.above_since_ns = charger.acknowledged_at_ns
+
+
+cdef void reported(law_t *law, int32_t i) noexcept nogil:
+    """Take in what a box says is in force: of one that is not measured, whether it obeys."""
+    cdef charger_t *charger = &law.chargers[i]
+    if law.charger_rows[i].has_measured_current or not charger.has_reported:
+        return
+    if charger.is_acknowledged and charger.is_unproven:
+        if charger.status_at_ns > charger.acknowledged_at_ns:
+            note_above(charger, charger.reported_mA)
 
 
 cdef void judge_sample(
@@ -217,6 +233,7 @@ cdef bint was_last_above(charger_t *charger) noexcept nogil:
 
 
 cdef void prove(charger_t *charger) noexcept nogil:
+    charger.is_doubted = False
     charger.is_above = False
     charger.ceiling_mA = charger.setpoint_mA
     charger.is_unproven = False
@@ -273,18 +290,26 @@ cdef bint is_more_in_force(law_t *law, int32_t i) noexcept nogil:
     )
 
 
-cdef bint draws_between(
+cdef int32_t draws_between(
     law_t *law, int32_t i, int64_t from_ns, int64_t to_ns, int32_t *low_mA, int32_t *high_mA
 ) noexcept nogil:
     """Extremes, by grid phase, of the samples from the last one at or before `from_ns` to the
     newest.
 
-    True when they cover the whole span: one at or before its begin, one at or after its end, and no
-    starve between them, for in that time its own fallback may have acted.
+    Says which of them bounds the draw over the whole span: samples from one at or before its begin
+    to one at or after its end, and no starve between them, for in that time its own fallback may
+    have acted. What a box answers that lags may all be older than the end: then the highest bounds
+    nothing, because a car may have woken since. That it may have stopped since cannot be known
+    before the lag is over, whatever is waited for, so the lowest counts once it is answered.
     """
     cdef charger_t *charger = &law.chargers[i]
     cdef int32_t *sample_mA
-    cdef int32_t k, p, slot = charger.sample_i
+    cdef int32_t k, p, slot = charger.sample_i, covered = 0
+    cdef int64_t lag_ns = law.charger_rows[i].draw_lag_ns
+    if charger.sample_at_ns[slot] + lag_ns >= to_ns:
+        covered |= COVERS_LOW
+    if charger.sample_at_ns[slot] >= to_ns:
+        covered |= COVERS_HIGH
     for p in range(N_PHASES):
         low_mA[p] = 0 if charger.n_samples == 0 else charger.sample_mA[slot * N_PHASES + p]
         high_mA[p] = max(0, low_mA[p])
@@ -294,9 +319,6 @@ cdef bint draws_between(
         for p in range(N_PHASES):
             low_mA[p] = min(low_mA[p], sample_mA[p])
             high_mA[p] = max(high_mA[p], sample_mA[p])
-        if charger.sample_at_ns[slot] <= from_ns:
-            return (
-                charger.sample_at_ns[charger.sample_i] >= to_ns
-                and charger.sample_at_ns[slot] >= charger.starve_until_ns
-            )
-    return False
+        if charger.sample_at_ns[slot] + lag_ns <= from_ns:
+            return covered if charger.sample_at_ns[slot] >= charger.starve_until_ns else 0
+    return 0

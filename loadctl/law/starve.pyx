@@ -39,12 +39,15 @@ cdef void starve(law_t *law, int64_t now_ns) noexcept nogil:
 cdef bint says_more(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     """True when the box says, past its follow time, that more is in force than it was told."""
     cdef charger_t *charger = &law.chargers[i]
+    cdef int64_t since_ns = charger.acknowledged_at_ns
+    if charger.is_above:        # a further setpoint gives it no more time
+        since_ns = charger.above_since_ns
     return (
         charger.has_reported
         and charger.is_acknowledged
         and charger.is_unproven
         and charger.reported_mA > charger.setpoint_mA + PILOT_TOLERANCE_mA
-        and charger.status_at_ns - charger.acknowledged_at_ns >= follow_ns(law, i)
+        and charger.status_at_ns - since_ns >= follow_ns(law, i)
     )
 
 

@@ -106,6 +106,7 @@ ctypedef struct charger_row_t:
     int64_t hold_ns
     int64_t min_change_ns
     int64_t meter_lag_ns        # longest of the meters above it
+    int64_t draw_lag_ns         # how old its measured current may be when it is answered
 
 ctypedef struct fill_t:         # share: one limit, on one line of the cache
     int64_t slack_fx            # what rising chargers may draw together
@@ -144,6 +145,8 @@ ctypedef struct law_t:
     circuit_row_t *circuit_rows
     charger_row_t *charger_rows
     int64_t *meter_lags_ns
+    int64_t draw_lag_ns         # longest of the chargers
+    int64_t kept_part_ns        # loads of meters that were read within this time are kept as one
     int32_t *meter_phases       # bit p: a charger below its circuit uses phase p
     int64_t voltage_mV
     int32_t n_members           # with room for those that other used phases would bring

@@ -208,6 +208,7 @@ def charger_row(
         watchdog_fed_by=None if watchdog is None else watchdog.fed_by,
         min_pause_ns=setpoint.min_pause_ns,
         is_enabled=charger.enable,
+        draw_lag_ns=device_map.lag_ns,
     )
 
 

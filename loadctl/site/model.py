@@ -175,7 +175,7 @@ class ChargerTable(Table):
 
 class TuningTable(Table):
     peak_hold_s: Annotated[float, Field(ge=1, le=600)] = 10
-    """How long a peak of the building keeps room; floor: status age, meter lag and follow time."""
+    """How long a peak of the building keeps room; floor: status age, lags, follow time."""
     raise_delay_s: Annotated[float, Field(ge=0, le=3_600)] = 15
     """No raise on a circuit phase for so long after a cut, and at least while peaks are held."""
     ramp_A_per_s: Annotated[float, Field(ge=0.1, le=100)] = 2

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadctl.tables import ChargerRow
-from tests.support.core_sites import NO_ANSWER, NS_PER_S, charger, circuit, meter, site
+from tests.support.core_sites import GOOD, NO_ANSWER, NS_PER_S, charger, circuit, meter, site
 from tests.support.still import NOW_ns, Still
 
 DECLARED_mA = 20_000
@@ -110,19 +110,37 @@ def test_meter_that_was_not_read_leaves_what_is_noted() -> None:
     assert list(held.circuits[0].over_mA) == [24_000] * 3
 
 
-@pytest.mark.parametrize("is_dynamic", [True, False])
-def test_without_a_good_meter_nothing_is_sure(is_dynamic: bool) -> None:
-    held = metered(main={"is_dynamic": is_dynamic})
+def test_without_a_good_meter_nothing_is_sure() -> None:
+    held = metered()
     held.read(0, 30_000, NOW_ns - 60 * NS_PER_S)
     held.step(NOW_ns - 60 * NS_PER_S)
     state = {"over_mA": [24_000] * 3, "over_since_ns": [NOW_ns - STAYS_ns] * 3}
     set_fields(held.circuits[0], **state)
-    if not is_dynamic:
-        held.read(0, 30_000)
     held.step()
     held.confirm()
     assert list(held.circuits[0].over_mA) == [0] * 3
     assert held.circuits[0].is_alarmed == 0
+
+
+@pytest.mark.parametrize(
+    ("main", "power_W", "is_sure"),
+    [
+        ({}, None, True),
+        ({"is_dynamic": False}, None, True),
+        ({}, (1, 1, 1), True),
+        # What flows out is no load beyond doubt, whether export counts or not.
+        ({}, (-1, -1, -1), False),
+        ({"counts_export": True}, (-1, -1, -1), False),
+    ],
+)
+def test_what_a_good_meter_reads_is_sure_on_every_circuit(
+    main: dict[str, Any], power_W: Any, is_sure: bool
+) -> None:
+    held = metered(main=main)
+    held.core.meter_read(0, GOOD, (30_000,) * 3, power_W, None, NOW_ns)
+    held.step()
+    held.confirm()
+    assert list(held.circuits[0].over_mA) == [30_000 if is_sure else 0] * 3
 
 
 def test_what_is_sure_of_a_circuit_is_of_no_other() -> None:

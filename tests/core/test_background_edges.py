@@ -47,7 +47,7 @@ def test_meter_of_a_sub_circuit_bounds_what_is_known_to_be_drawn_there() -> None
     for k in range(8):
         row.sample_at_ns[k] = NOW_ns - 11 * SECOND_ns
     main = calm(held, 0)
-    for at_ns in (NOW_ns - 1, NOW_ns):
+    for at_ns in (NOW_ns - SECOND_ns, NOW_ns):
         held.core.meter_read(0, GOOD, (20_000,) * 3, None, None, at_ns)
         held.core.meter_read(1, GOOD, (3000,) * 3, None, None, at_ns)
     held.step()
@@ -58,8 +58,8 @@ def test_value_read_after_the_step_counts_from_the_next_one_on() -> None:
     """Until then nothing is known of what is drawn below that meter."""
     held = nested(2, has_measured_current=False)
     held.set(0, 16_000)
-    for _ in range(2):
-        held.core.meter_read(1, GOOD, (10_000,) * 3, None, None, NOW_ns)
+    for at_ns in (NOW_ns - SECOND_ns, NOW_ns):
+        held.core.meter_read(1, GOOD, (10_000,) * 3, None, None, at_ns)
     held.read(0, 20_000)
     held.step()
     main = held.circuits[0]

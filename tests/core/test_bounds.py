@@ -48,6 +48,7 @@ def with_circuit(**changes: Any) -> Tables:
         ("fallback_mA", 0, MOST, {}),
         ("rated_mA", 0, MOST, {}),
         ("hold_ns", 0, SPAN_ns, {}),
+        ("draw_lag_ns", 0, SPAN_ns, {}),
         ("watchdog_ns", 1, SPAN_ns, {}),
         ("min_change_ns", 0, SPAN_ns, {}),
         ("priority", -(2**31), 2**31 - 1, {}),

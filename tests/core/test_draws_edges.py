@@ -232,6 +232,8 @@ def nested(
     lags_s: tuple[int, int] = (0, 0),
     is_read: bool = True,
     is_measured: bool = False,
+    before_ns: int | None = None,
+    step: bool = True,
     **sub: Any,
 ) -> Still:
     circuits = [
@@ -246,12 +248,16 @@ def nested(
     held.chargers[0].ceiling_mA = 10_000
     held.read(0, LOAD_mA)
     if before_mA is not None:
-        held.core.meter_read(1, GOOD, three(before_mA), signs(before_mA), None, NOW_ns - 1)
+        if before_ns is None:  # the latest that stems from before the value of the meter above
+            before_ns = lags_s[0] * NS_PER_S + 200 * MS
+        at_ns = NOW_ns - before_ns
+        held.core.meter_read(1, GOOD, three(before_mA), signs(before_mA), None, at_ns)
     held.core.meter_read(1, GOOD, three(now_mA), signs(now_mA), None, NOW_ns)
     if not is_read:
         held.step(NOW_ns - 1)
         held.read(0, LOAD_mA + 1)
-    held.step()
+    if step:
+        held.step()
     return held
 
 
@@ -291,6 +297,76 @@ def test_meter_of_a_sub_circuit_bounds_the_draws_below_it(
         assert bounds(held, p) == expected
 
 
+# The meter above may be behind: the least and the most since then, from the last one before it.
+@pytest.mark.parametrize(
+    ("lag_s", "before_ns", "expected"),
+    [
+        (0, 200 * MS, (5000, 8000)),
+        (0, 200 * MS - 1, (0, 10_000)),
+        (1, 1200 * MS, (5000, 8000)),
+        (1, 1200 * MS - 1, (0, 10_000)),
+    ],
+)
+def test_meter_of_a_sub_circuit_is_asked_for_the_time_of_the_one_above(
+    lag_s: int, before_ns: int, expected: tuple[int, int]
+) -> None:
+    assert bounds(nested(7000, 8000, (lag_s, 0), before_ns=before_ns)) == expected
+    assert bounds(nested(8000, 7000, (lag_s, 0), before_ns=before_ns)) == expected
+
+
+def test_meter_of_a_sub_circuit_bounds_by_the_worst_that_was_seen_beside_its_chargers() -> None:
+    """The alarm has seen 5 A where 2 A are declared."""
+    for seen_mA, expected in ((5000, (2000, 8000)), (1000, (5000, 8000))):
+        held = nested(7000, 8000, step=False)
+        held.circuits[1].seen_background_mA[:] = [seen_mA] * 3
+        held.step()
+        assert bounds(held) == expected
+
+
+def test_where_export_counts_a_net_reading_is_no_bound_from_above() -> None:
+    assert bounds(nested(7000, 8000, counts_export=True)) == (5000, 10_000)
+
+
+def test_what_was_once_seen_to_export_bounds_nothing_from_above_any_more() -> None:
+    held = nested(7000, 8000, step=False)
+    held.meters[1].has_exported = 1
+    held.step()
+    assert bounds(held) == (5000, 10_000)
+
+
+# A box whose value may be a second old: a car may have woken since. Ages are the highest ones.
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        ([(0, 7000), (200 * MS + NS_PER_S, 6000), (3 * NS_PER_S, 9000)], (6000, 7000)),
+        ([(0, 7000), (200 * MS + NS_PER_S - 1, 6000), (3 * NS_PER_S, 9000)], (6000, 9000)),
+        ([(1, 7000), (200 * MS + NS_PER_S, 6000), (3 * NS_PER_S, 9000)], (6000, 10_000)),
+        ([(NS_PER_S, 7000), (200 * MS + NS_PER_S, 6000), (3 * NS_PER_S, 9000)], (6000, 10_000)),
+        ([(NS_PER_S, 7000), (200 * MS + NS_PER_S - 1, 6500), (2 * NS_PER_S, 5000)], (5000, 10_000)),
+        # Not answered since the meter was.
+        ([(NS_PER_S + 1, 7000), (200 * MS + NS_PER_S, 6000), (3 * NS_PER_S, 9000)], (0, 10_000)),
+    ],
+)
+def test_draw_of_a_box_that_lags(samples: Any, expected: tuple[int, int]) -> None:
+    held = metered(draw_lag_ns=NS_PER_S)
+    a = held.set(0, 10_000)
+    sample(a, samples)
+    a.ceiling_mA = 10_000
+    held.read(0, LOAD_mA)
+    held.step()
+    assert bounds(held) == expected
+
+
+def test_draw_of_a_box_that_lags_on_a_phase_that_is_not_its_own() -> None:
+    held = metered(draw_lag_ns=NS_PER_S, phases=(1,))
+    a = held.set(0, 10_000)
+    sample(a, [(1, 7000), (200 * MS + NS_PER_S, 6000)])
+    a.ceiling_mA = 10_000
+    held.read(0, LOAD_mA)
+    held.step()
+    assert (bounds(held, 0), bounds(held, 1)) == ((6000, 6000), (0, 10_000))
+
+
 def test_meter_of_a_sub_circuit_says_nothing_of_a_charger_that_is_measured() -> None:
     """It may stem from another instant than that of the meter above."""
     assert bounds(nested(7000, 8000, is_measured=True)) == (0, 10_000)
@@ -323,8 +399,8 @@ def test_meter_of_a_sub_circuit_bounds_the_rest_beside_one_that_is_measured(
     sample(held.chargers[0], FRESH)
     held.chargers[0].ceiling_mA = 10_000
     held.read(0, LOAD_mA)
-    for _ in range(2):
-        held.read(1, load_mA)
+    for ago_ns in (NS_PER_S, 0):
+        held.read(1, load_mA, NOW_ns - ago_ns)
     held.step()
     assert bounds(held) == expected
 

@@ -190,11 +190,11 @@ def test_part_with_one_read_leaves_it() -> None:
 def test_first_read_is_neither_same_nor_a_change_nor_a_gap() -> None:
     still = known(has_value=False, read_scan_i=0)
     row = read(still, (0, 0, 0), (0, 0, 0))
-    assert (row.has_value, row.has_previous, row.has_changed, row.has_gap) == (1, 0, 0, 0)
+    assert (row.has_value, row.has_changed, row.has_gap) == (1, 0, 0)
     assert (row.changed_at_ns, row.part_at_ns) == (NOW_ns, PART_ns)
     assert list(row.n_flickers) == [4, 2]
     row = read(still, (0, 0, 1), (0, 0, 0))
-    assert (row.has_previous, row.has_changed) == (1, 1)
+    assert row.has_changed == 1
 
 
 @pytest.mark.parametrize(
@@ -206,11 +206,10 @@ def test_first_read_is_neither_same_nor_a_change_nor_a_gap() -> None:
     ],
 )
 def test_signed_power_says_which_way_a_current_flows(power_W: Any, load_mA: list[int]) -> None:
-    still = known(load_mA=(7, 8, 9))
+    still = known()
     row = read(still, (1000, -2000, 3000), power_W)
     assert list(row.load_mA) == load_mA
     assert list(row.current_mA) == [1000, -2000, 3000]
-    assert list(row.previous_mA) == [7, 8, 9]
     assert list(row.power_W) == list(power_W or (0, 0, 0))
     assert list(row.voltage_mV) == list(VOLTS_mV)
     assert (row.at_ns, row.read_scan_i) == (NOW_ns, still.site.scan_i + 1)
@@ -237,3 +236,48 @@ def test_voltages_that_cannot_be_leave_the_last_values() -> None:
     row = read(still, (9, 9, 9), POWERS_W, (230_000, 1, 230_000))
     assert (row.code, row.n_implausible) == (IMPLAUSIBLE, 1)
     assert (row.at_ns, list(row.load_mA), list(row.n_reads)) == (LAST_ns, [*LOADS_mA], [5, 3])
+
+
+# What is kept of loads: the parts are 100 ms, by six of a 400 ms lag and exchanges of 200 ms.
+MS = 1_000_000
+PART_ms = 100
+
+
+def kept(*reads: tuple[int, int]) -> Any:
+    """Meter 0 of two after reads of so many mA on L2, each at so many ms."""
+    rows = [meter("m"), meter("n", 400 * MS - 6)]
+    circuits = [circuit("main", 100_000, is_dynamic=True, meter=0), circuit("sub", 100_000, 0)]
+    still = Still(site(circuits, [charger("a")], rows))
+    for at_ms, load_mA in reads:
+        at_ns = NOW_ns + at_ms * MS
+        power_W = (1, 1 if load_mA >= 0 else -1, 1)
+        still.core.meter_read(0, GOOD, (0, abs(load_mA), 0), power_W, None, at_ns)
+    return still.meters[0]
+
+
+def parts(row: Any) -> list[tuple[int, int, int]]:
+    """(ms, least, most) on L2, newest first."""
+    slots = [(row.kept_i - k) % 8 for k in range(row.n_kept)]
+    return [
+        (
+            (row.kept_at_ns[k] - NOW_ns) // MS,
+            row.kept_low_mA[3 * k + 1],
+            row.kept_high_mA[3 * k + 1],
+        )
+        for k in slots
+    ]
+
+
+def test_loads_within_a_part_are_kept_as_one() -> None:
+    row = kept((0, 5), (50, 3), (PART_ms - 1, 9), (PART_ms, 4), (2 * PART_ms - 1, 6))
+    assert parts(row) == [(PART_ms, 4, 6), (0, 3, 9)]
+
+
+def test_parts_reach_back_over_the_longest_lag() -> None:
+    row = kept(*((k * PART_ms, k) for k in range(20)))
+    assert parts(row) == [(k * PART_ms, k, k) for k in range(19, 11, -1)]
+
+
+def test_meter_that_showed_export_is_known_for_it() -> None:
+    assert kept((0, 5), (500, 0)).has_exported == 0
+    assert kept((0, 5), (500, -1), (1000, 5)).has_exported == 1

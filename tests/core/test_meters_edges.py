@@ -26,7 +26,7 @@ TRUSTED, MISSING, DOUBTED, FROZEN = (
 HALF_s = NS_PER_S // 2
 
 
-def garage(lag_ns: int = 0, **changes: Any) -> Still:
+def garage(lag_ns: int = 0, draw_lag_ns: int = 0, **changes: Any) -> Still:
     """Chargers 0 and 1 below the meter, 1 under a sub-circuit; 2 beside it."""
     circuits = [
         circuit("main", 100_000),
@@ -35,7 +35,7 @@ def garage(lag_ns: int = 0, **changes: Any) -> Still:
     ]
     rows = [
         charger("a", 1), charger("b", 2, has_measured_current=changes.pop("is_measured", True)),
-        charger("c", 0),
+        charger("c", 0, draw_lag_ns=draw_lag_ns),
     ]  # fmt: skip
     return Still(site(circuits, rows, [meter("grid", lag_ns)], **changes))
 
@@ -155,16 +155,16 @@ def contradicted(still: Still, same_ns: int = 60 * NS_PER_S, **values: Any) -> A
     return still.meters[0]
 
 
-@pytest.mark.parametrize("lag_ns", [0, NS_PER_S])
+@pytest.mark.parametrize(("lag_ns", "draw_lag_ns"), [(0, 0), (NS_PER_S, 0), (0, NS_PER_S)])
 @pytest.mark.parametrize("moved_mA", [2000, -2000])
 @pytest.mark.parametrize("p", range(3))
 def test_draws_that_moved_by_2_A_contradict_a_meter_that_did_not(
-    lag_ns: int, moved_mA: int, p: int
+    lag_ns: int, draw_lag_ns: int, moved_mA: int, p: int
 ) -> None:
     base_mA = tuple(14_000 - moved_mA if q == p else 14_000 for q in range(3))
-    old_ns = OLD_ns + lag_ns
+    old_ns = OLD_ns + lag_ns + draw_lag_ns
     for since_ns, quality in ((old_ns - 1, TRUSTED), (old_ns, FROZEN)):
-        still = garage(lag_ns)
+        still = garage(lag_ns, draw_lag_ns)
         still.set(0, 6000)
         still.set(1, 8000)
         still.set(2, 16_000)

@@ -574,3 +574,15 @@ def test_samples_fill_a_ring_of_eight() -> None:
         assert charger.sample_at_ns[k % 8] == NOW_ns + k
         assert list(charger.sample_mA[3 * (k % 8) :][:3]) == [k, 20 * k, 300 * k]
         assert list(charger.draw_mA) == [k, 20 * k, 300 * k]
+
+
+def test_sample_of_a_box_that_lags_counts_as_old_as_it_may_be() -> None:
+    """Told 6 A a second ago; what it answers may be older than that."""
+    for lag_ns, is_proven in ((NS_PER_S - 1, True), (NS_PER_S, False)):
+        held = still(draw_lag_ns=lag_ns)
+        row = held.set(0, 6000, 9000)
+        set_fields(row, ceiling_mA=9000, is_unproven=True, has_seen_above=True)
+        row.acknowledged_at_ns = NOW_ns - NS_PER_S
+        held.core.charger_status(0, GOOD, "C", (6000, 6000, 6000), None, NOW_ns)
+        assert row.sample_at_ns[row.sample_i] == NOW_ns - lag_ns
+        assert row.is_unproven == (not is_proven)

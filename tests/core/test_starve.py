@@ -118,6 +118,7 @@ def test_completed_starve_of_one_that_is_not_measured_leaves_what_it_was_told() 
     bench.reported_mA = [16000, None]
     bench.scan()
     assert bench.setpoints_mA == [11500, 11500]
+    bench.loads_mA = [100000]
     bench.run(FOLLOW_s + 1)
     assert (bench.core.starving(), bench.charger(0)["reserve_mA"]) == ([0], 16000)
     bench.are_read = {1}
@@ -292,3 +293,18 @@ def test_one_is_paused_beside_a_deaf_one_and_the_other_gets_what_is_left() -> No
     raised_mA = [a_mA for a_mA, b_mA in story[1 : story.index([16000, 0]) + 1] if b_mA == 0]
     assert raised_mA == sorted(raised_mA)
     assert bench.setpoints_mA == [9000, 9000, 9000]
+
+
+def test_further_decreases_give_a_box_that_says_more_no_more_time() -> None:
+    """It measures nothing; the building rises a little every few seconds."""
+    bench = garage(limit_mA=100000, has_measured_current=False)
+    bench.reported_mA = [16000, None]
+    for k in range(4):
+        bench.loads_mA = [104000 + 1000 * k]
+        bench.scan()
+        bench.loads_mA = [100000]
+        bench.run(2)
+        assert bench.core.starving() == []
+    bench.run(2)
+    assert bench.setpoints_mA == [12500, 12500]
+    assert bench.core.starving() == [0]

@@ -1,7 +1,7 @@
 """The scan's conversation with the core over a plant of cars with habits, in virtual time.
 
-Order of calls and losses are those of `closed_loop.Loop`; here meters have lag, may say export, and
-read what was true a moment ago, and each charger's status has its own time.
+Order of calls and losses are those of `closed_loop.Loop`; here meters and boxes have lag and read
+what was true a moment ago, meters may say export, and each charger's status has its own time.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class CarLoop(Loop):
         if code != GOOD:
             self.core.charger_status(i, code, None, None, None, at_ns)
             return
-        draw_mA = car.draw_at_mA(at_ns)
+        lag_ns = self.rng.randint(0, row.draw_lag_ns) if row.draw_lag_ns > 0 else 0
+        draw_mA = car.draw_at_mA(at_ns - lag_ns)
         on_terminals_mA = ([draw_mA[p] for p in row.phases] + [0, 0])[:3]
         self.core.charger_status(
             i, GOOD, car.state, tuple(on_terminals_mA) if row.has_measured_current else None,

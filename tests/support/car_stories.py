@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -53,6 +54,8 @@ def roomy_site(rng: random.Random, n: int, building_mA: int, **tunings: int) -> 
     ]
     meters = [meter("grid", rng.choice((0, 300, 1000)) * 1_000_000)]
     meters.append(meter("wing", rng.choice((0, 500)) * 1_000_000))
+    draw_lag_ns = rng.choice((0, 0, 300, 1000)) * 1_000_000
+    chargers = [dataclasses.replace(row, draw_lag_ns=draw_lag_ns) for row in chargers]
     rows = site(circuits, chargers)
     circuits = [_fitted(rng, rows, c, building_mA) for c in range(3)]
     return site(circuits, chargers, meters, **{**TUNING, **tunings})

@@ -20,8 +20,8 @@ from loadctl.law.session cimport PAUSE_DONE, PAUSE_LIMIT, PAUSE_MODE
 from loadctl.law.tables cimport NONE, charger_row_t, law_t, member_t
 from loadctl.law.thermal cimport cooling_limit
 from loadctl.law.turns cimport (
-    CLAIM_IS_DUE, CLAIM_KEEPS, CLAIM_NEVER_PAUSE, CLAIM_NONE, CLAIM_TURN_OVER, order_turns,
-    tell_turns,
+    CLAIM_IS_DUE, CLAIM_IS_NEXT, CLAIM_KEEPS, CLAIM_MAY_SLEEP, CLAIM_NEVER_PAUSE, CLAIM_NONE,
+    CLAIM_TURN_OVER, is_next, order_turns, tell_turns,
 )
 
 cdef enum:
@@ -114,7 +114,7 @@ cdef void consider(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if law.refused_by[i] == NONE:
         law.is_in[i] = True
         add_to(law, law.used_mA, i, min_mA)
-    elif is_long_due(law, i, now_ns) and fits_base(law, i):
+    elif is_next(law, i, now_ns) and fits_base(law, i):
         add_to(law, law.held_mA, i, min_mA)
 
 
@@ -126,7 +126,7 @@ cdef bint may_return(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef bint has_been_off = now_ns - charger.off_since_ns >= law.site.tuning.min_off_ns
     if charger.pause == PAUSE_DONE or charger.pause == PAUSE_MODE:
         return True
-    if charger.pause != PAUSE_LIMIT or law.claim[i] == CLAIM_IS_DUE:
+    if charger.pause != PAUSE_LIMIT or is_newcomer(law, i):
         return has_been_off
     if fullest(law, law.cap_high_mA, i, wanted_mA) != NONE:
         charger.has_fitted = False
@@ -137,11 +137,9 @@ cdef bint may_return(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     return has_been_off and now_ns - charger.fits_since_ns >= FITS_FOR_s * NS_PER_S
 
 
-cdef bint is_long_due(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
-    cdef charger_t *charger = &law.chargers[i]
-    return charger.is_waiting and (
-        now_ns - charger.waits_since_ns >= 2 * law.site.tuning.rotate_ns
-    )
+cdef bint is_newcomer(law_t *law, int32_t i) noexcept nogil:
+    """True for one that has waited long enough to take the place of another."""
+    return law.claim[i] == CLAIM_IS_DUE or law.claim[i] == CLAIM_IS_NEXT
 
 
 cdef bint fits_base(law_t *law, int32_t i) noexcept nogil:
@@ -238,16 +236,18 @@ cdef bint fits_low(law_t *law, int32_t i) noexcept nogil:
 
 
 cdef void note_passing(law_t *law, int32_t first, int32_t end) noexcept nogil:
-    """Tell sessions that pass their place on to one that was due from those that a limit pauses."""
+    """Tell who passes a place on to one that was due from those that a limit pauses, if paused."""
     cdef int32_t k, i
     cdef bint has_newcomer = False
     for k in range(first, end):
         i = law.turn[k]
-        if law.claim[i] == CLAIM_IS_DUE and law.is_in[i]:
+        if law.is_in[i] and is_newcomer(law, i):
             has_newcomer = True
     for k in range(first, end):
         i = law.turn[k]
-        law.passes_on[i] = has_newcomer and law.claim[i] == CLAIM_TURN_OVER and not law.is_in[i]
+        law.passes_on[i] = has_newcomer and (
+            law.claim[i] == CLAIM_MAY_SLEEP or law.claim[i] == CLAIM_TURN_OVER
+        )
 
 
 cdef void note_admitted(law_t *law, int64_t now_ns) noexcept nogil:

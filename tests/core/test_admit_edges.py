@@ -28,6 +28,7 @@ from tests.support.core_sites import FAILSAFE, NS_PER_S, charger, circuit, meter
 from tests.support.still import NOW_ns, Still
 
 OFF_ns = 300 * NS_PER_S
+SLEEPER = charges(9000, 9000, is_sleeper=True)
 
 
 def order(states: list[State], rows: list[dict[str, Any]] | None = None) -> list[int]:
@@ -71,7 +72,15 @@ def test_order_of_claims() -> None:
         ([OVER, waits(1800, 1)], [0, 1]),
         # A place is kept for min_on_s.
         ([charges(300, 300), charges(300, 300, 1)], [1, 0]),
-        ([IN_TURN, charges(9000, 9000, is_sleeper=True)], [1, 0]),
+        # That of a sleeper against all but one that is next, and until its turn is over.
+        ([IN_TURN, SLEEPER, charges(400, 400, is_sleeper=True)], [1, 2, 0]),
+        ([waits(3600, 1), SLEEPER], [1, 0]),
+        ([waits(3600), SLEEPER], [0, 1]),
+        ([waits(3600), charges(1800, 1800, 1, is_sleeper=True), IN_TURN], [1, 2, 0]),
+        ([waits(3600), SLEEPER, charges(1800, 1800, is_sleeper=True), IN_TURN], [3, 0, 2, 1]),
+        ([OVER, waits(1800), SLEEPER, waits(3700), waits(9000)], [4, 3, 2, 1, 0]),
+        ([KEEPS, waits(9000), IN_TURN], [0, 2, 1]),
+        ([{**SLEEPER, "taken_mAms": 7}, {**SLEEPER, "taken_mAms": 6}, waits(3600)], [2, 1, 0]),
         # A turn is over after rotate_s, and half of it with current.
         ([charges(1800, 1800, ns=0), waits(2000), charges(1800, 1800, ns=1)], [2, 1, 0]),
         ([charges(3000, 900), waits(2000)], [1, 0]),
@@ -126,9 +135,10 @@ def test_limit_that_refuses_is_the_one_passed_by_the_most(
 @pytest.mark.parametrize(
     ("states", "limit_mA", "expected"),
     [
-        # One place, whose turn ends in 1400 s; those who wait get it one after the other.
+        # One place, whose turn ends in 1400 s; those who wait get it one after the other, the first
+        # once it is due, and from then on it has a turn.
         ([IN_TURN, waits(30), waits(20), waits(10)], 6000,
-         [(0, 0), (1, 1770), (2, 3200), (3, 5000)]),
+         [(0, 0), (1, 1770), (2, 3570), (3, 5370)]),
         # Two places, ending in 1300 and in 1400 s.
         ([IN_TURN, charges(500, 500), waits(700), waits(600), waits(500), waits(400)], 12_000,
          [(0, 0), (0, 0), (1, 1300), (2, 1400), (3, 3100), (4, 3200)]),

@@ -12,7 +12,7 @@ from loadctl.law.ramp cimport is_due, raise_mA
 from loadctl.law.reason cimport (
     CONTROLLER_MODE, DISABLED, DOES_NOT_FOLLOW, DONE, ISOLATED, MAKES_ROOM, NO_CAR,
     NO_ROOM_FOR_MINIMUM, NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN,
-    WAITS_AFTER_PAUSE, WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share,
+    WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share,
     explain_wait,
 )
 from loadctl.law.session cimport (
@@ -170,10 +170,11 @@ cdef void refuse(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         pause(law, i, cause_of(law, i), now_ns)
     if charger.place > 0:
         explain_wait(charger, WAITS_FOR_PLACE, charger.turn_at_ns - now_ns)
-    elif law.refused_by[i] == NONE:
-        explain(charger, WAITS_AFTER_PAUSE)
-    else:
+    elif law.refused_by[i] != NONE:
         explain_full(law, i, NO_ROOM_FOR_MINIMUM, law.refused_by[i])
+    elif law.most_mA[i] < law.charger_rows[i].min_mA:   # outside RUN
+        explain(charger, CONTROLLER_MODE)
+    # else its pause lasts: `admit` has said why
 
 
 cdef Pause cause_of(law_t *law, int32_t i) noexcept nogil:

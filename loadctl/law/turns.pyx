@@ -178,7 +178,8 @@ cdef int64_t passed_on_ns(law_t *law, int32_t i, int32_t to, int64_t ends_ns) no
 
 
 cdef bint waits_for_place(law_t *law, int32_t i) noexcept nogil:
-    if law.is_in[i] or cooling_limit(law, i) != NONE:
+    """True for one that nothing but a lack of room keeps out."""
+    if law.is_in[i] or law.refused_by[i] == NONE or cooling_limit(law, i) != NONE:
         return False
     return (
         law.claim[i] == CLAIM_IS_NEXT or law.claim[i] == CLAIM_IS_DUE

@@ -265,7 +265,7 @@ def test_pausing_in_place_of_others_leaves_sums_as_they_were_where_it_does_not_s
 
 
 # Returns
-def returning(limit_mA: int, **state: Any) -> Any:
+def returning(limit_mA: Any, **state: Any) -> Any:
     before = {
         "was_paused": True,
         "pause": Pause.PAUSE_LIMIT,
@@ -301,10 +301,52 @@ def returning(limit_mA: int, **state: Any) -> Any:
     ],
 )
 def test_paused_session_returns(limit_mA: int, state: State, is_in: int) -> None:
+    assert returning(limit_mA, **state).is_admitted == is_in
+
+
+@pytest.mark.parametrize(
+    ("limit_mA", "state", "expected"),
+    [
+        # Its minimum has no room; that and 1 A have none; then for less than 30 s.
+        (5999, {}, (Reason.NO_ROOM_FOR_MINIMUM, 0, 0)),
+        (6999, {}, (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        ((6998, 6997, 6999), {}, (Reason.WAITS_AFTER_PAUSE, 1, 0)),
+        (7000, {"fits_since_ns": ago(30, 1)}, (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        (7000, {"has_fitted": False}, (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        ((90_000, 90_000, 80_000), {"has_fitted": False}, (Reason.WAITS_AFTER_PAUSE, 2, 0)),
+        # There is room, or will have been: it rests.
+        (7000, {"off_since_ns": NOW_ns - OFF_ns + 1}, (Reason.RESTS_AFTER_PAUSE, None, 1)),
+        (7000, {"off_since_ns": ago(38)}, (Reason.RESTS_AFTER_PAUSE, None, 262)),
+        (7000, {"off_since_ns": NOW_ns - OFF_ns, "has_fitted": False},
+         (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        (7000, {"off_since_ns": ago(270), "has_fitted": False},
+         (Reason.RESTS_AFTER_PAUSE, None, 30)),
+        (7000, {"off_since_ns": ago(270, -1), "has_fitted": False},
+         (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        (6999, {"off_since_ns": NOW_ns}, (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        (6000, {"pause": Pause.PAUSE_TURN, "off_since_ns": ago(100)},
+         (Reason.RESTS_AFTER_PAUSE, None, 200)),
+        (6000, {"waits_since_ns": ago(1800), "off_since_ns": ago(100)},
+         (Reason.RESTS_AFTER_PAUSE, None, 200)),
+    ],
+)  # fmt: skip
+def test_what_a_paused_session_waits_for(
+    limit_mA: Any, state: State, expected: tuple[int, int | None, int]
+) -> None:
     row = returning(limit_mA, **state)
-    assert row.is_admitted == is_in
-    if not is_in and limit_mA >= MIN_mA:
-        assert row.reason == Reason.WAITS_AFTER_PAUSE
+    binding = row.binding_circuit * 11 + row.binding_kind if row.has_binding else None
+    assert (row.reason, binding, row.reason_s) == expected
+
+
+def test_paused_session_that_rests_waits_for_no_place() -> None:
+    """Whatever turns others have: there is room for it."""
+    rests = {"was_paused": True, "pause": Pause.PAUSE_LIMIT, "off_since_ns": ago(100)}
+    held = stepped([IN_TURN, waits(100, **rests), waits(100)], 16_000)
+    assert told(held) == [(0, 0)] * 3
+    assert admitted(held) == [1, 0, 1]
+    held = stepped([IN_TURN, waits(100, **rests)], 16_000)
+    assert told(held) == [(0, 0)] * 2
+    assert (held.chargers[1].reason, held.chargers[1].reason_s) == (Reason.RESTS_AFTER_PAUSE, 200)
 
 
 @pytest.mark.parametrize(

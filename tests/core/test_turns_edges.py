@@ -162,7 +162,7 @@ def test_what_refused_it_before_is_not_said_where_no_limit_does() -> None:
     held.read(0, 21_000)
     held.step()
     row = held.chargers[0]
-    assert (row.is_admitted, row.reason) == (0, Reason.WAITS_AFTER_PAUSE)
+    assert (row.is_admitted, row.reason) == (0, Reason.CONTROLLER_MODE)
 
 
 def test_nobody_starts_while_a_meter_is_above_its_limit() -> None:

@@ -115,7 +115,7 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         refuse(law, i, now_ns)
         return 0
     explain_share(law, i, law.blocked_by[i])
-    if charger.is_overdue:
+    if does_not_follow(charger):
         explain(charger, DOES_NOT_FOLLOW)
     if charger.share_low_mA < charger.setpoint_mA and must_come_down(law, i):
         explain_share(law, i, law.blocked_low_by[i])
@@ -259,6 +259,13 @@ cdef void order_raises(law_t *law, int64_t now_ns) noexcept nogil:
             charger.action = ACTION_GIVE
             charger.action_mA = to_mA
             charger.is_start = charger.setpoint_mA == 0
+        elif does_not_follow(charger):      # whatever else a raise would wait for
+            explain(charger, DOES_NOT_FOLLOW)
+
+
+cdef bint does_not_follow(charger_t *charger) noexcept nogil:
+    """True for one that was seen above its setpoint for too long, and not seen to obey since."""
+    return charger.is_overdue or charger.is_stubborn
 
 
 cdef void settle_grants(law_t *law) noexcept nogil:

@@ -63,6 +63,7 @@ def test_order_of_claims() -> None:
         # Equal in time: who got less charge.
         ([waits(9, taken_mAms=7), waits(9, taken_mAms=6), waits(9, taken_mAms=5)], [2, 1, 0]),
         ([waits(3000, taken_mAms=7), waits(3000, taken_mAms=6)], [1, 0]),
+        ([waits(4000, taken_mAms=7), waits(4000, taken_mAms=6)], [1, 0]),
         ([charges(3600, 3600, taken_mAms=7), charges(3600, 3600, taken_mAms=6)], [1, 0]),
         ([done(taken_mAms=7), done(taken_mAms=6)], [1, 0]),
         ([charges(400, 400, taken_mAms=7), charges(400, 400, taken_mAms=6)], [0, 1]),
@@ -290,6 +291,7 @@ def returning(limit_mA: Any, **state: Any) -> Any:
         (6000, {"pause": Pause.PAUSE_TURN, "off_since_ns": NOW_ns - OFF_ns + 1}, 0),
         # One that has waited for a turn by now.
         (6000, {"has_fitted": False, "waits_since_ns": ago(1800)}, 1),
+        (6000, {"has_fitted": False, "waits_since_ns": ago(3600)}, 1),
         (6000, {"has_fitted": False, "waits_since_ns": ago(1800, 1)}, 0),
         (6000, {"waits_since_ns": ago(1800), "off_since_ns": NOW_ns - OFF_ns + 1}, 0),
         # Paused because it was full, or by the mode: at once.

@@ -128,7 +128,8 @@ def test_turn_that_is_over_is_the_first_to_be_passed_on() -> None:
          [(1, 1400), (2, 2700), (3, 3200)]),
         # Who waits may be a sleeper too.
         ([IN_TURN, waits(1000, is_sleeper=True), waits(100)], 6000, [(1, 1400), (2, 3500)]),
-        # Long waits end when turns do.
+        # Long waits end when turns do, also of one that is next.
+        ([IN_TURN, waits(4000)], 6000, [(1, 1400)]),
         ([SLEEPER, KEEPS, waits(1700), waits(1600)], 12_000, [(1, 1700), (2, 2000)]),
     ],
 )  # fmt: skip

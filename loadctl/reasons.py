@@ -56,6 +56,7 @@ FULL_FROM_OUTSIDE = 40
 NO_ROOM_FROM_OUTSIDE = 41
 COOLS_DOWN = 50
 DISABLED = 60
+RESTS_AFTER_PAUSE = 61
 
 # The same codes as words for machines: keys of JSON, labels of metrics.
 RULE_NAMES = {
@@ -91,6 +92,7 @@ RULE_NAMES = {
     NO_ROOM_FROM_OUTSIDE: "no_room_from_outside",
     COOLS_DOWN: "cools_down",
     DISABLED: "disabled",
+    RESTS_AFTER_PAUSE: "rests_after_pause",
 }
 
 # {limit} stands for circuit and limit, such as "garage L2"; {meter} for the meter of that circuit.
@@ -127,6 +129,7 @@ _TEXTS = {
     NO_ROOM_FROM_OUTSIDE: "{limit} has no room for its minimum (external limit)",
     COOLS_DOWN: "{limit} cools down",
     DISABLED: "disabled",
+    RESTS_AFTER_PAUSE: "paused, may start again in {time}",
 }
 
 

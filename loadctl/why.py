@@ -53,6 +53,7 @@ REMEDIES = {
     "is_offered": "The car is full or asleep: its minimum of {min} A shows whether it wakes.",
     "cools_down": "The fuse of {circuit} was too warm: it starts or rises when that has cooled.",
     "disabled": "enable = false in the site file or by `loadctl tune`, whose `diff` says which.",
+    "rests_after_pause": "There is room: it starts when min_off_s is over.",
     "held_by_guard": "Currents rise when the scan runs again.",
 }
 

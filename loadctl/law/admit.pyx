@@ -16,12 +16,15 @@ from libc.stdint cimport int32_t, int64_t
 
 from loadctl.law.layout cimport charger_t
 from loadctl.law.limits cimport add_to, clear
+from loadctl.law.reason cimport (
+    RESTS_AFTER_PAUSE, WAITS_AFTER_PAUSE, explain_full, explain_limit, explain_wait,
+)
 from loadctl.law.session cimport PAUSE_DONE, PAUSE_LIMIT, PAUSE_MODE
 from loadctl.law.tables cimport NONE, charger_row_t, law_t, member_t
 from loadctl.law.thermal cimport cooling_limit
 from loadctl.law.turns cimport (
-    CLAIM_IS_DUE, CLAIM_KEEPS, CLAIM_NEVER_PAUSE, CLAIM_NONE, CLAIM_TURN_OVER, order_turns,
-    tell_turns,
+    CLAIM_IS_DUE, CLAIM_IS_NEXT, CLAIM_KEEPS, CLAIM_MAY_SLEEP, CLAIM_NEVER_PAUSE, CLAIM_NONE,
+    CLAIM_TURN_OVER, is_next, order_turns, tell_turns,
 )
 
 cdef enum:
@@ -29,16 +32,24 @@ cdef enum:
     MOST_SPARED = 4     # of sessions to be paused that one other is looked for in place of
 
 cdef int64_t NS_PER_S = 1_000_000_000
+cdef int64_t ANY_mA = -1 << 62      # that every limit is passed by
 
 
 cdef int32_t fullest(
     law_t *law, const int64_t *cap_mA, int32_t i, int64_t amount_mA
 ) noexcept nogil:
     """The limit that this much for charger i, beside what is used, passes by the most, or NONE."""
+    return most_over(law, cap_mA, i, amount_mA, 0)
+
+
+cdef int32_t most_over(
+    law_t *law, const int64_t *cap_mA, int32_t i, int64_t amount_mA, int64_t least_mA
+) noexcept nogil:
+    """The limit that is passed by the most, of those passed by more than `least_mA`, or NONE."""
     cdef charger_row_t *row = &law.charger_rows[i]
     cdef member_t *member
     cdef int32_t k, worst = NONE
-    cdef int64_t over_mA, worst_mA = 0
+    cdef int64_t over_mA, worst_mA = least_mA
     for k in range(row.n_members):
         member = &law.members[row.first_member + k]
         over_mA = law.used_mA[member.limit_i] + member.count * amount_mA - cap_mA[member.limit_i]
@@ -114,34 +125,42 @@ cdef void consider(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if law.refused_by[i] == NONE:
         law.is_in[i] = True
         add_to(law, law.used_mA, i, min_mA)
-    elif is_long_due(law, i, now_ns) and fits_base(law, i):
+    elif is_next(law, i, now_ns) and fits_base(law, i):
         add_to(law, law.held_mA, i, min_mA)
 
 
 cdef bint may_return(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     """True when a paused session has been off for long enough; one that a limit paused also needs
-    to have had room for long enough, unless it has waited for a turn by now."""
+    to have had room for long enough, unless it has waited for a turn by now. Says what lasts."""
     cdef charger_t *charger = &law.chargers[i]
     cdef int64_t wanted_mA = law.charger_rows[i].min_mA + law.site.tuning.admit_margin_mA
-    cdef bint has_been_off = now_ns - charger.off_since_ns >= law.site.tuning.min_off_ns
+    cdef int64_t rests_ns = charger.off_since_ns + law.site.tuning.min_off_ns - now_ns
+    cdef int64_t fits_ns
+    cdef int32_t limit_i
     if charger.pause == PAUSE_DONE or charger.pause == PAUSE_MODE:
         return True
-    if charger.pause != PAUSE_LIMIT or law.claim[i] == CLAIM_IS_DUE:
-        return has_been_off
-    if fullest(law, law.cap_high_mA, i, wanted_mA) != NONE:
+    explain_wait(charger, RESTS_AFTER_PAUSE, rests_ns)
+    if charger.pause != PAUSE_LIMIT or is_newcomer(law, i):
+        return rests_ns <= 0
+    limit_i = fullest(law, law.cap_high_mA, i, wanted_mA)
+    if limit_i != NONE:
         charger.has_fitted = False
+        explain_full(law, i, WAITS_AFTER_PAUSE, limit_i)
         return False
     if not charger.has_fitted:
         charger.has_fitted = True
         charger.fits_since_ns = now_ns
-    return has_been_off and now_ns - charger.fits_since_ns >= FITS_FOR_s * NS_PER_S
+    fits_ns = charger.fits_since_ns + FITS_FOR_s * NS_PER_S - now_ns
+    if fits_ns > max(0, rests_ns):
+        explain_limit(
+            charger, WAITS_AFTER_PAUSE, most_over(law, law.cap_high_mA, i, wanted_mA, ANY_mA)
+        )
+    return rests_ns <= 0 and fits_ns <= 0
 
 
-cdef bint is_long_due(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
-    cdef charger_t *charger = &law.chargers[i]
-    return charger.is_waiting and (
-        now_ns - charger.waits_since_ns >= 2 * law.site.tuning.rotate_ns
-    )
+cdef bint is_newcomer(law_t *law, int32_t i) noexcept nogil:
+    """True for one that has waited long enough to take the place of another."""
+    return law.claim[i] == CLAIM_IS_DUE or law.claim[i] == CLAIM_IS_NEXT
 
 
 cdef bint fits_base(law_t *law, int32_t i) noexcept nogil:
@@ -238,16 +257,18 @@ cdef bint fits_low(law_t *law, int32_t i) noexcept nogil:
 
 
 cdef void note_passing(law_t *law, int32_t first, int32_t end) noexcept nogil:
-    """Tell sessions that pass their place on to one that was due from those that a limit pauses."""
+    """Tell who passes a place on to one that was due from those that a limit pauses, if paused."""
     cdef int32_t k, i
     cdef bint has_newcomer = False
     for k in range(first, end):
         i = law.turn[k]
-        if law.claim[i] == CLAIM_IS_DUE and law.is_in[i]:
+        if law.is_in[i] and is_newcomer(law, i):
             has_newcomer = True
     for k in range(first, end):
         i = law.turn[k]
-        law.passes_on[i] = has_newcomer and law.claim[i] == CLAIM_TURN_OVER and not law.is_in[i]
+        law.passes_on[i] = has_newcomer and (
+            law.claim[i] == CLAIM_MAY_SLEEP or law.claim[i] == CLAIM_TURN_OVER
+        )
 
 
 cdef void note_admitted(law_t *law, int64_t now_ns) noexcept nogil:

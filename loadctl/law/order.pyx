@@ -12,7 +12,7 @@ from loadctl.law.ramp cimport is_due, raise_mA
 from loadctl.law.reason cimport (
     CONTROLLER_MODE, DISABLED, DOES_NOT_FOLLOW, DONE, ISOLATED, MAKES_ROOM, NO_CAR,
     NO_ROOM_FOR_MINIMUM, NOT_ACKNOWLEDGED, NOT_ARMED, NOT_READY, SILENT, STARVED, STATUS_UNKNOWN,
-    WAITS_AFTER_PAUSE, WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share,
+    WAITS_FOR_PLACE, explain, explain_full, explain_limit, explain_share,
     explain_wait,
 )
 from loadctl.law.session cimport (
@@ -115,7 +115,7 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         refuse(law, i, now_ns)
         return 0
     explain_share(law, i, law.blocked_by[i])
-    if charger.is_overdue:
+    if does_not_follow(charger):
         explain(charger, DOES_NOT_FOLLOW)
     if charger.share_low_mA < charger.setpoint_mA and must_come_down(law, i):
         explain_share(law, i, law.blocked_low_by[i])
@@ -170,10 +170,11 @@ cdef void refuse(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         pause(law, i, cause_of(law, i), now_ns)
     if charger.place > 0:
         explain_wait(charger, WAITS_FOR_PLACE, charger.turn_at_ns - now_ns)
-    elif law.refused_by[i] == NONE:
-        explain(charger, WAITS_AFTER_PAUSE)
-    else:
+    elif law.refused_by[i] != NONE:
         explain_full(law, i, NO_ROOM_FOR_MINIMUM, law.refused_by[i])
+    elif law.most_mA[i] < law.charger_rows[i].min_mA:   # outside RUN
+        explain(charger, CONTROLLER_MODE)
+    # else its pause lasts: `admit` has said why
 
 
 cdef Pause cause_of(law_t *law, int32_t i) noexcept nogil:
@@ -258,6 +259,13 @@ cdef void order_raises(law_t *law, int64_t now_ns) noexcept nogil:
             charger.action = ACTION_GIVE
             charger.action_mA = to_mA
             charger.is_start = charger.setpoint_mA == 0
+        elif does_not_follow(charger):      # whatever else a raise would wait for
+            explain(charger, DOES_NOT_FOLLOW)
+
+
+cdef bint does_not_follow(charger_t *charger) noexcept nogil:
+    """True for one that was seen above its setpoint for too long, and not seen to obey since."""
+    return charger.is_overdue or charger.is_stubborn
 
 
 cdef void settle_grants(law_t *law) noexcept nogil:

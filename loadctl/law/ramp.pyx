@@ -3,7 +3,8 @@
 A raise waits for: the meters of this scan, its turn after a
 start, the delay after a cut on a circuit phase it uses, the soft start, the deadband (or
 `trim_s` inside it), and the time between raises. How far: a budget that runs since the last
-raise, saved up until one step fits. Notes in `reason` what it waits for.
+raise, saved up until one step fits. Notes in `reason` what it waits for, or what keeps a raise from
+reaching the share.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -41,14 +42,14 @@ cdef int32_t raise_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if gap_mA <= 0 or waits(law, i, now_ns):
         return 0
     if charger.setpoint_mA < row.min_mA:
+        if row.min_mA < charger.share_high_mA:
+            explain(charger, STARTS_SOFTLY if tuning.soft_start_ns > 0 else RAMPS_UP)
         return row.min_mA
-    if now_ns - charger.on_since_ns < tuning.soft_start_ns:
-        return waiting(charger, STARTS_SOFTLY)
     if not is_due(law, charger, gap_mA, now_ns):
         return waiting(charger, CLOSE_ENOUGH)
     gap_mA = min(gap_mA, budget_mA(law, charger, now_ns)) // row.step_mA * row.step_mA
-    if gap_mA == 0:
-        return waiting(charger, RAMPS_UP)
+    if charger.setpoint_mA + gap_mA < charger.share_high_mA:
+        explain(charger, RAMPS_UP)
     return charger.setpoint_mA + <int32_t>gap_mA
 
 
@@ -86,6 +87,11 @@ cdef bint waits(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         explain(charger, WAITS_FOR_TURN)
         return True
     if waits_for_circuit(law, i, now_ns):
+        return True
+    if charger.setpoint_mA >= row.min_mA and (
+        now_ns - charger.on_since_ns < law.site.tuning.soft_start_ns
+    ):
+        explain(charger, STARTS_SOFTLY)
         return True
     if charger.has_raised and now_ns - charger.raised_at_ns < pause_ns:
         explain(charger, RAMPS_UP)

@@ -36,6 +36,7 @@ cpdef enum Reason:
     NO_ROOM_FROM_OUTSIDE = 41
     COOLS_DOWN = 50
     DISABLED = 60
+    RESTS_AFTER_PAUSE = 61
 
 cdef void explain(charger_t *charger, int32_t reason) noexcept nogil
 cdef void explain_limit(charger_t *charger, int32_t reason, int32_t limit_i) noexcept nogil

@@ -57,6 +57,8 @@ cdef void explain_share(law_t *law, int32_t i, int32_t limit_i) noexcept nogil:
         explain_full(law, i, FULL, limit_i)
     elif charger.session == PART_DONE:
         explain(charger, IS_OFFERED)
+    elif charger.is_overdue:    # held to its minimum for it
+        explain(charger, DOES_NOT_FOLLOW)
     elif charger.has_cap:
         explain(charger, TAKES_LESS)
     else:

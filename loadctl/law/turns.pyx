@@ -2,6 +2,9 @@
 
     keeps       charges for less than min_on_s, or is a sleeper     by file
     in turn     charges for less than rotate_s                      by file
+    is next     has waited for twice rotate_s or longer             longest first
+    may sleep   while one is next: a sleeper that charges for       shortest first
+                rotate_s or longer
     is due      has waited for rotate_s or longer                   longest first
     turn over   charges for rotate_s or longer                      shortest first
     waits                                                           longest first
@@ -11,6 +14,7 @@ So a car that waits takes an empty place at once, and after rotate_s that of one
 over. With equal minima every place changes hands at least once per turn while cars wait, so K
 places serve M cars within ceil(M / K) turns. Among those equal in time, who got less charge goes
 first. A turn counts from the admission, and lasts at least half of rotate_s from the first current.
+A sleeper passes its place on only to one that is next, so with sleepers it may take M turns.
 Runs inside step; `admit` uses it.
 """
 
@@ -27,13 +31,19 @@ cdef int64_t NS_PER_S = 1_000_000_000
 cdef int32_t order_turns(law_t *law, int32_t first, int64_t now_ns) noexcept nogil:
     """Fill `turn` with the tier that begins at rank `first`, in order; say where the tier ends."""
     cdef int32_t priority = law.charger_rows[law.by_rank[first]].priority
-    cdef int32_t i, k = first
+    cdef int32_t i, at, k = first
+    cdef bint has_next = False
     while k < law.n_chargers and law.charger_rows[law.by_rank[k]].priority == priority:
         i = law.by_rank[k]
         law.turn[k] = i
         law.claim[i] = claim_of(law, i, now_ns)
-        law.turn_since_ns[i] = since_ns(law, i)
+        has_next = has_next or law.claim[i] == CLAIM_IS_NEXT
         k += 1
+    for at in range(first, k):
+        i = law.turn[at]
+        if law.claim[i] == CLAIM_MAY_SLEEP and not has_next:
+            law.claim[i] = CLAIM_KEEPS
+        law.turn_since_ns[i] = since_ns(law, i)
     sort(law, first, k)
     return k
 
@@ -47,12 +57,23 @@ cdef Claim claim_of(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     if charger.session == PART_DONE:
         return CLAIM_DONE
     if charger.setpoint_mA == 0:
+        if is_next(law, i, now_ns):
+            return CLAIM_IS_NEXT
         if now_ns - charger.waits_since_ns >= law.site.tuning.rotate_ns:
             return CLAIM_IS_DUE
         return CLAIM_WAITS
-    if charger.is_sleeper or now_ns - charger.on_since_ns < law.site.tuning.min_on_ns:
+    if now_ns - charger.on_since_ns < law.site.tuning.min_on_ns:
         return CLAIM_KEEPS
-    return CLAIM_IN_TURN if now_ns < turn_ends_at_ns(law, i) else CLAIM_TURN_OVER
+    if now_ns < turn_ends_at_ns(law, i):
+        return CLAIM_KEEPS if charger.is_sleeper else CLAIM_IN_TURN
+    return CLAIM_MAY_SLEEP if charger.is_sleeper else CLAIM_TURN_OVER
+
+
+cdef bint is_next(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
+    cdef charger_t *charger = &law.chargers[i]
+    return charger.is_waiting and (
+        now_ns - charger.waits_since_ns >= 2 * law.site.tuning.rotate_ns
+    )
 
 
 cdef int64_t turn_ends_at_ns(law_t *law, int32_t i) noexcept nogil:
@@ -63,9 +84,10 @@ cdef int64_t turn_ends_at_ns(law_t *law, int32_t i) noexcept nogil:
 
 cdef int64_t since_ns(law_t *law, int32_t i) noexcept nogil:
     """What sorts within a claim; 0 where the file does."""
-    if law.claim[i] == CLAIM_IS_DUE or law.claim[i] == CLAIM_WAITS:
+    cdef int32_t claim = law.claim[i]
+    if claim == CLAIM_IS_NEXT or claim == CLAIM_IS_DUE or claim == CLAIM_WAITS:
         return law.chargers[i].waits_since_ns
-    if law.claim[i] == CLAIM_TURN_OVER:
+    if claim == CLAIM_MAY_SLEEP or claim == CLAIM_TURN_OVER:
         return -law.chargers[i].admitted_since_ns
     return 0
 
@@ -75,7 +97,7 @@ cdef bint goes_after(law_t *law, int32_t i, int32_t other) noexcept nogil:
         return law.claim[i] > law.claim[other]
     if law.turn_since_ns[i] != law.turn_since_ns[other]:
         return law.turn_since_ns[i] > law.turn_since_ns[other]
-    if law.claim[i] >= CLAIM_IS_DUE:
+    if law.claim[i] >= CLAIM_IS_NEXT:
         return law.chargers[i].taken_mAms > law.chargers[other].taken_mAms
     return False
 
@@ -121,25 +143,45 @@ cdef void tell_turns(law_t *law, int32_t first, int32_t end, int64_t now_ns) noe
         if waits_for_place(law, law.spare[k]):
             law.turn[first + n_waiting] = law.spare[k]
             n_waiting += 1
+    if n_waiting == 0:
+        return
     for k in range(first, end):
         i = law.spare[k]
         if law.is_in[i] and CLAIM_KEEPS <= law.claim[i] <= CLAIM_TURN_OVER:
             law.turn[first + n_waiting + n_places] = i
-            law.turn_since_ns[i] = max(now_ns, turn_ends_at_ns(law, i))
+            at_ns = now_ns + turn_ns
+            if law.chargers[i].is_admitted:     # in the step before: else its turn begins now
+                at_ns = max(now_ns, turn_ends_at_ns(law, i))
+            law.turn_since_ns[i] = passed_on_ns(law, i, law.turn[first], at_ns)
             law.claim[i] = CLAIM_IN_TURN
             n_places += 1
-    if n_waiting == 0 or n_places == 0:
+    if n_places == 0:
         return
     sort(law, first + n_waiting, first + n_waiting + n_places)
     for k in range(n_waiting):
         charger = &law.chargers[law.turn[first + k]]
-        i = law.turn[first + n_waiting + k % n_places]
-        at_ns = law.turn_since_ns[i] + k // n_places * turn_ns
+        if k < n_places:
+            i = law.turn[first + n_waiting + k]
+            at_ns = law.turn_since_ns[i]
+        else:       # the turn after that of one who waits too
+            i = law.turn[first + k - n_places]
+            at_ns = law.chargers[i].turn_at_ns + turn_ns
         charger.place = k + 1
-        charger.turn_at_ns = max(at_ns, charger.waits_since_ns + turn_ns)
+        charger.turn_at_ns = passed_on_ns(law, i, law.turn[first + k], at_ns)
+
+
+cdef int64_t passed_on_ns(law_t *law, int32_t i, int32_t to, int64_t ends_ns) noexcept nogil:
+    """When charger i passes the place on whose turn ends then: once the other has waited enough."""
+    cdef int64_t turn_ns = law.site.tuning.rotate_ns
+    cdef int32_t n_turns = 2 if law.chargers[i].is_sleeper else 1
+    return max(ends_ns, law.chargers[to].waits_since_ns + n_turns * turn_ns)
 
 
 cdef bint waits_for_place(law_t *law, int32_t i) noexcept nogil:
-    if law.is_in[i] or cooling_limit(law, i) != NONE:
+    """True for one that nothing but a lack of room keeps out."""
+    if law.is_in[i] or law.refused_by[i] == NONE or cooling_limit(law, i) != NONE:
         return False
-    return law.claim[i] == CLAIM_IS_DUE or law.claim[i] == CLAIM_WAITS
+    return (
+        law.claim[i] == CLAIM_IS_NEXT or law.claim[i] == CLAIM_IS_DUE
+        or law.claim[i] == CLAIM_WAITS
+    )

@@ -28,6 +28,7 @@ from tests.support.core_sites import FAILSAFE, NS_PER_S, charger, circuit, meter
 from tests.support.still import NOW_ns, Still
 
 OFF_ns = 300 * NS_PER_S
+SLEEPER = charges(9000, 9000, is_sleeper=True)
 
 
 def order(states: list[State], rows: list[dict[str, Any]] | None = None) -> list[int]:
@@ -62,6 +63,7 @@ def test_order_of_claims() -> None:
         # Equal in time: who got less charge.
         ([waits(9, taken_mAms=7), waits(9, taken_mAms=6), waits(9, taken_mAms=5)], [2, 1, 0]),
         ([waits(3000, taken_mAms=7), waits(3000, taken_mAms=6)], [1, 0]),
+        ([waits(4000, taken_mAms=7), waits(4000, taken_mAms=6)], [1, 0]),
         ([charges(3600, 3600, taken_mAms=7), charges(3600, 3600, taken_mAms=6)], [1, 0]),
         ([done(taken_mAms=7), done(taken_mAms=6)], [1, 0]),
         ([charges(400, 400, taken_mAms=7), charges(400, 400, taken_mAms=6)], [0, 1]),
@@ -71,7 +73,15 @@ def test_order_of_claims() -> None:
         ([OVER, waits(1800, 1)], [0, 1]),
         # A place is kept for min_on_s.
         ([charges(300, 300), charges(300, 300, 1)], [1, 0]),
-        ([IN_TURN, charges(9000, 9000, is_sleeper=True)], [1, 0]),
+        # That of a sleeper against all but one that is next, and until its turn is over.
+        ([IN_TURN, SLEEPER, charges(400, 400, is_sleeper=True)], [1, 2, 0]),
+        ([waits(3600, 1), SLEEPER], [1, 0]),
+        ([waits(3600), SLEEPER], [0, 1]),
+        ([waits(3600), charges(1800, 1800, 1, is_sleeper=True), IN_TURN], [1, 2, 0]),
+        ([waits(3600), SLEEPER, charges(1800, 1800, is_sleeper=True), IN_TURN], [3, 0, 2, 1]),
+        ([OVER, waits(1800), SLEEPER, waits(3700), waits(9000)], [4, 3, 2, 1, 0]),
+        ([KEEPS, waits(9000), IN_TURN], [0, 2, 1]),
+        ([{**SLEEPER, "taken_mAms": 7}, {**SLEEPER, "taken_mAms": 6}, waits(3600)], [2, 1, 0]),
         # A turn is over after rotate_s, and half of it with current.
         ([charges(1800, 1800, ns=0), waits(2000), charges(1800, 1800, ns=1)], [2, 1, 0]),
         ([charges(3000, 900), waits(2000)], [1, 0]),
@@ -126,9 +136,10 @@ def test_limit_that_refuses_is_the_one_passed_by_the_most(
 @pytest.mark.parametrize(
     ("states", "limit_mA", "expected"),
     [
-        # One place, whose turn ends in 1400 s; those who wait get it one after the other.
+        # One place, whose turn ends in 1400 s; those who wait get it one after the other, the first
+        # once it is due, and from then on it has a turn.
         ([IN_TURN, waits(30), waits(20), waits(10)], 6000,
-         [(0, 0), (1, 1770), (2, 3200), (3, 5000)]),
+         [(0, 0), (1, 1770), (2, 3570), (3, 5370)]),
         # Two places, ending in 1300 and in 1400 s.
         ([IN_TURN, charges(500, 500), waits(700), waits(600), waits(500), waits(400)], 12_000,
          [(0, 0), (0, 0), (1, 1300), (2, 1400), (3, 3100), (4, 3200)]),
@@ -255,7 +266,7 @@ def test_pausing_in_place_of_others_leaves_sums_as_they_were_where_it_does_not_s
 
 
 # Returns
-def returning(limit_mA: int, **state: Any) -> Any:
+def returning(limit_mA: Any, **state: Any) -> Any:
     before = {
         "was_paused": True,
         "pause": Pause.PAUSE_LIMIT,
@@ -280,6 +291,7 @@ def returning(limit_mA: int, **state: Any) -> Any:
         (6000, {"pause": Pause.PAUSE_TURN, "off_since_ns": NOW_ns - OFF_ns + 1}, 0),
         # One that has waited for a turn by now.
         (6000, {"has_fitted": False, "waits_since_ns": ago(1800)}, 1),
+        (6000, {"has_fitted": False, "waits_since_ns": ago(3600)}, 1),
         (6000, {"has_fitted": False, "waits_since_ns": ago(1800, 1)}, 0),
         (6000, {"waits_since_ns": ago(1800), "off_since_ns": NOW_ns - OFF_ns + 1}, 0),
         # Paused because it was full, or by the mode: at once.
@@ -291,10 +303,52 @@ def returning(limit_mA: int, **state: Any) -> Any:
     ],
 )
 def test_paused_session_returns(limit_mA: int, state: State, is_in: int) -> None:
+    assert returning(limit_mA, **state).is_admitted == is_in
+
+
+@pytest.mark.parametrize(
+    ("limit_mA", "state", "expected"),
+    [
+        # Its minimum has no room; that and 1 A have none; then for less than 30 s.
+        (5999, {}, (Reason.NO_ROOM_FOR_MINIMUM, 0, 0)),
+        (6999, {}, (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        ((6998, 6997, 6999), {}, (Reason.WAITS_AFTER_PAUSE, 1, 0)),
+        (7000, {"fits_since_ns": ago(30, 1)}, (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        (7000, {"has_fitted": False}, (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        ((90_000, 90_000, 80_000), {"has_fitted": False}, (Reason.WAITS_AFTER_PAUSE, 2, 0)),
+        # There is room, or will have been: it rests.
+        (7000, {"off_since_ns": NOW_ns - OFF_ns + 1}, (Reason.RESTS_AFTER_PAUSE, None, 1)),
+        (7000, {"off_since_ns": ago(38)}, (Reason.RESTS_AFTER_PAUSE, None, 262)),
+        (7000, {"off_since_ns": NOW_ns - OFF_ns, "has_fitted": False},
+         (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        (7000, {"off_since_ns": ago(270), "has_fitted": False},
+         (Reason.RESTS_AFTER_PAUSE, None, 30)),
+        (7000, {"off_since_ns": ago(270, -1), "has_fitted": False},
+         (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        (6999, {"off_since_ns": NOW_ns}, (Reason.WAITS_AFTER_PAUSE, 0, 0)),
+        (6000, {"pause": Pause.PAUSE_TURN, "off_since_ns": ago(100)},
+         (Reason.RESTS_AFTER_PAUSE, None, 200)),
+        (6000, {"waits_since_ns": ago(1800), "off_since_ns": ago(100)},
+         (Reason.RESTS_AFTER_PAUSE, None, 200)),
+    ],
+)  # fmt: skip
+def test_what_a_paused_session_waits_for(
+    limit_mA: Any, state: State, expected: tuple[int, int | None, int]
+) -> None:
     row = returning(limit_mA, **state)
-    assert row.is_admitted == is_in
-    if not is_in and limit_mA >= MIN_mA:
-        assert row.reason == Reason.WAITS_AFTER_PAUSE
+    binding = row.binding_circuit * 11 + row.binding_kind if row.has_binding else None
+    assert (row.reason, binding, row.reason_s) == expected
+
+
+def test_paused_session_that_rests_waits_for_no_place() -> None:
+    """Whatever turns others have: there is room for it."""
+    rests = {"was_paused": True, "pause": Pause.PAUSE_LIMIT, "off_since_ns": ago(100)}
+    held = stepped([IN_TURN, waits(100, **rests), waits(100)], 16_000)
+    assert told(held) == [(0, 0)] * 3
+    assert admitted(held) == [1, 0, 1]
+    held = stepped([IN_TURN, waits(100, **rests)], 16_000)
+    assert told(held) == [(0, 0)] * 2
+    assert (held.chargers[1].reason, held.chargers[1].reason_s) == (Reason.RESTS_AFTER_PAUSE, 200)
 
 
 @pytest.mark.parametrize(

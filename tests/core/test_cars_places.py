@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
 
@@ -15,6 +17,7 @@ from tests.support.car_service import Service, n_contactor_moves, pauses_ns, tur
 from tests.support.car_stories import TUNING
 from tests.support.cars import Habits, span_s
 from tests.support.core_sites import NS_PER_S, charger, circuit, random_site, site
+from tests.support.still import structs
 
 ROTATE_s = 600
 MIN_ON_s = 120
@@ -98,6 +101,47 @@ def test_equal_minima_everyone_is_served_within_its_share_of_quanta(first_seed: 
         assert loop.plant.violations == [], f"seed {seed}"
         check_gentle(loop)
     assert n_waits > 10
+
+
+def mark_sleepers(loop: CarLoop, sleepers: list[int]) -> Callable[[], None]:
+    """The core takes these for cars that did not wake once, whenever that is called."""
+    block = bytearray(loop.core.plant_bytes)
+    loop.core.attach(block)
+    charger_t = structs()["charger_t"]
+    n = len(loop.cars)
+    rows = (charger_t * n).from_buffer(block, len(block) - n * ctypes.sizeof(charger_t))
+
+    def mark() -> None:
+        for i in sleepers:
+            rows[i].is_sleeper = loop.cars[i].is_plugged
+
+    return mark
+
+
+@pytest.mark.parametrize("first_seed", range(0, 16, 4))
+def test_sleepers_among_equals_everyone_is_served_within_as_many_quanta_as_cars(
+    first_seed: int,
+) -> None:
+    """A sleeper gives its place only to one that has waited for two quanta: two are the least."""
+    n_long = 0
+    for seed in range(first_seed, first_seed + 4):
+        rng = random.Random(f"sleepers {seed}")
+        n_cars = rng.randint(2, 6)
+        n_places = rng.randint(1, n_cars - 1)
+        loop = CarLoop(garage(n_cars, n_places), rng, [PROMPT] * n_cars, period_ns=SCAN_ns)
+        sleepers = rng.sample(range(n_cars), rng.randint(1, n_cars))
+        mark = mark_sleepers(loop, sleepers)
+        loop.run(60)
+        arrivals(loop, rng, rng.choice((0, ROTATE_s)))
+        service = Service(loop)
+        for _ in range((3 + 3 * n_cars) * ROTATE_s * NS_PER_S // SCAN_ns):
+            mark()
+            service.run(SCAN_ns / NS_PER_S)
+        for i, wait_ns, n_asking in service.all_waits():
+            assert wait_ns <= (max(2, n_asking) * ROTATE_s + SWAP_s) * NS_PER_S, f"{seed}, {i}"
+            n_long += wait_ns >= 2 * ROTATE_s * NS_PER_S
+        assert loop.plant.violations == [], f"seed {seed}"
+    assert n_long > 3
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -174,13 +174,20 @@ def sleeper() -> CarLoop:
     return loop
 
 
-def test_sleeper_is_not_paused_again_by_rotation() -> None:
+def test_sleeper_passes_its_place_on_after_two_turns_of_waiting_and_not_before() -> None:
+    """What the other one is told meanwhile is true; afterwards the sleeper may sleep again."""
     loop = sleeper()
     loop.cars[1].plug(loop.now_ns)
     from_ns = loop.now_ns
-    loop.run(4 * ROTATE_s)
-    assert n_contactor_moves(loop, from_ns)[0] == 0
-    assert loop.setpoints_mA()[0] == 6500
+    loop.run(60)
+    told_ns = loop.core.charger(1)["turn_at_ns"] - from_ns
+    assert 2 * ROTATE_s <= told_ns / NS_PER_S <= 2 * ROTATE_s + 10
+    loop.run(2 * ROTATE_s - 60)
+    assert n_contactor_moves(loop, from_ns) == [0, 0]
+    assert loop.setpoints_mA() == [6500, 0]
+    seconds_until_served(loop, 1, SWAP_s)
+    loop.run_until(lambda: loop.setpoints_mA()[0] > 0, ROTATE_s + SWAP_s)
+    assert loop.cars[0].is_lost
 
 
 def test_cars_that_wake_after_a_pause_are_no_sleepers() -> None:

@@ -81,6 +81,21 @@ def test_stubborn_car_keeps_its_draw_and_others_give_way(seed: int) -> None:
     assert loop.plant.violations == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_stubborn_car_is_said_to_be_one_in_every_scan(seed: int) -> None:
+    """Also in the one after its starve, whatever raises wait for then."""
+    loop = crowd(random.Random(f"stubborn said {seed}"), STUBBORN)
+    loop.step_building(0, (12000, 12000, 12000))
+    loop.run_until(lambda: loop.core.charger(loop.odd)["reason"] in SAID, 60)
+    said = set()
+    for _ in range(400):
+        loop.scan()
+        row = loop.core.charger(loop.odd)
+        if row["is_armed"]:
+            said.add(row["reason"])
+    assert said == set(SAID)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_raises_beside_a_stubborn_car_leave_room_for_its_draw(seed: int) -> None:
     """The building gives back part of what it took: shares of the others grow by that alone."""

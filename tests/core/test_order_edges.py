@@ -66,10 +66,17 @@ def decided(held: Still, setpoint_mA: int = 10_000, **state: Any) -> tuple[int, 
         # It did not follow: its minimum at most.
         ({"watchdog_ns": None}, {"is_overdue": True, "is_unproven": True, "ceiling_mA": 12_000,
                                  "has_seen_above": True},
-         (TAKE, 6000, Reason.OWN_MAXIMUM)),
+         (TAKE, 6000, Reason.DOES_NOT_FOLLOW)),
         ({"watchdog_ns": None}, {"is_overdue": True, "setpoint_mA": 6000, "is_unproven": True,
                                  "has_seen_above": True, "raise_after_ns": 0},
          (NONE, 6000, Reason.DOES_NOT_FOLLOW)),
+        # It was starved for that, and was not seen to obey since.
+        ({}, {"is_stubborn": True, "starve_until_ns": NOW_ns},
+         (NONE, 10_000, Reason.DOES_NOT_FOLLOW)),
+        ({"max_mA": 10_000}, {"is_stubborn": True, "starve_until_ns": NOW_ns, "raise_after_ns": 0},
+         (NONE, 10_000, Reason.DOES_NOT_FOLLOW)),
+        ({}, {"is_stubborn": True, "starve_until_ns": NOW_ns, "raise_after_ns": 0},
+         (GIVE, 16_000, Reason.DOES_NOT_FOLLOW)),
         # What became of the last write is not known: again.
         ({}, {"is_acknowledged": False}, (TAKE, 10_000, Reason.NOT_ACKNOWLEDGED)),
         ({}, {"is_acknowledged": False, "state": STATE_A}, (TAKE, 0, Reason.NOT_ACKNOWLEDGED)),

@@ -56,15 +56,37 @@ RAISED = {"has_raised": True}
         ({"raise_after_ns": NOW_ns}, 20_000, Reason.FULL),
         # Every five seconds.
         ({**RAISED, "raised_at_ns": NOW_ns - 5 * NS_PER_S + 1}, 8000, Reason.RAMPS_UP),
-        ({**RAISED, "raised_at_ns": NOW_ns - 5 * NS_PER_S}, 18_000, Reason.FULL),
+        # As far as the budget goes: that is what keeps it from more, and not its share.
+        ({**RAISED, "raised_at_ns": NOW_ns - 5 * NS_PER_S}, 18_000, Reason.RAMPS_UP),
+        ({**RAISED, "raised_at_ns": NOW_ns - 6 * NS_PER_S + 1}, 19_900, Reason.RAMPS_UP),
+        ({**RAISED, "raised_at_ns": NOW_ns - 6 * NS_PER_S}, 20_000, Reason.FULL),
         ({"has_raised": False, "raised_at_ns": NOW_ns}, 20_000, Reason.FULL),
         # 40 s at its minimum.
         ({"on_since_ns": NOW_ns - 40 * NS_PER_S + 1}, 8000, Reason.STARTS_SOFTLY),
         ({"on_since_ns": NOW_ns - 40 * NS_PER_S}, 20_000, Reason.FULL),
+        # That lasts longer than the time between raises.
+        ({**RAISED, "raised_at_ns": NOW_ns, "on_since_ns": NOW_ns}, 8000, Reason.STARTS_SOFTLY),
     ],
 )
 def test_what_a_raise_waits_for(state: dict[str, Any], to_mA: int, reason: int) -> None:
     assert proposed_mA(still(20_000), 8000, **state) == (to_mA, reason)
+
+
+@pytest.mark.parametrize(
+    ("limit_mA", "soft_start_s", "reason"),
+    [
+        (20_000, 40, Reason.STARTS_SOFTLY),
+        (6100, 40, Reason.STARTS_SOFTLY),
+        (6000, 40, Reason.FULL),
+        (20_000, 0, Reason.RAMPS_UP),
+        (6000, 0, Reason.FULL),
+    ],
+)
+def test_start_at_the_minimum_says_why_it_is_no_more(
+    limit_mA: int, soft_start_s: int, reason: int
+) -> None:
+    held = still(limit_mA, {"soft_start_ns": soft_start_s * NS_PER_S})
+    assert proposed_mA(held, 0) == (6000, reason)
 
 
 def test_start_waits_for_the_turn_but_not_for_the_soft_start() -> None:

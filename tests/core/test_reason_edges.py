@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from loadctl.law.reason import Reason
+from loadctl.law.session import Pause
 
 from tests.support.core_sites import NS_PER_S, charger, circuit, meter, site
 from tests.support.still import NOW_ns, Still
@@ -83,6 +84,17 @@ def test_start_below_a_limit_whose_meter_is_gone_says_so_too() -> None:
     at_ns = NOW_ns - 9 * NS_PER_S
     set_fields(held.meters[0], has_value=True, trusted_at_ns=at_ns, at_ns=at_ns)
     assert said(held, 0) == (Reason.METER_SILENT, 0, 9)
+
+
+def test_return_below_a_limit_whose_meter_is_gone_says_so_too() -> None:
+    """Its minimum fits beside the declared background, and 1 A more does not."""
+    rows = [circuit("main", 7999, is_dynamic=True, meter=0, background_mA=1000)]
+    held = Still(site(rows, [charger("a")], [meter("m")]))
+    at_ns = NOW_ns - 9 * NS_PER_S
+    set_fields(held.meters[0], has_value=True, trusted_at_ns=at_ns, at_ns=at_ns)
+    paused = {"was_paused": 1, "pause": Pause.PAUSE_LIMIT, "off_since_ns": NOW_ns - 400 * NS_PER_S}
+    waits = {"is_waiting": 1, "waits_since_ns": NOW_ns - 400 * NS_PER_S}
+    assert said(held, 0, **paused, **waits) == (Reason.METER_SILENT, 0, 9)
 
 
 @pytest.mark.parametrize(

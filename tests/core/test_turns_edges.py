@@ -27,6 +27,7 @@ from tests.support.core_sites import FAILSAFE, charger, circuit, meter, site
 from tests.support.still import NOW_ns, Still
 
 ROTATE_s = 1800
+SLEEPER = charges(9000, 9000, is_sleeper=True)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,10 @@ ROTATE_s = 1800
         ([OVER, waits(2000)], 5999, [{}, {}], Pause.PAUSE_LIMIT),
         # Its turn is not over: one that is due only takes what it does not fit in.
         ([IN_TURN, waits(2000)], 6000, [{"min_mA": 8000}, {}], Pause.PAUSE_LIMIT),
+        # A sleeper passes its place on to one that is next, and to nobody who is only due.
+        ([SLEEPER, waits(3600)], 6000, [{}, {}], Pause.PAUSE_TURN),
+        ([SLEEPER, waits(3600), KEEPS], 11_999, [{}, {}, {}], Pause.PAUSE_LIMIT),
+        ([{**IN_TURN}, SLEEPER, waits(3599)], 11_999, [{}, {}, {}], Pause.PAUSE_LIMIT),
         # Wherever it stands in the order, also behind one that waits.
         ([OVER, waits(2000), waits(1)], 6000, [{}, {}, {}], Pause.PAUSE_TURN),
     ],
@@ -55,6 +60,13 @@ def test_who_is_paused_to_pass_its_place_on(
         # Those that are held to their minimum are spared like others.
         ([IN_TURN] * 3, 12_000, [{"min_mA": 12_000}, {"max_mA": MIN_mA}, {"max_mA": MIN_mA}],
          [0, 1, 1]),
+        # A sleeper stands in for nobody, unless one is next.
+        ([KEEPS, SLEEPER, OVER, OVER], 20_000,
+         [{"min_mA": 10_000}, {"min_mA": 10_000}, {"min_mA": 5000}, {"min_mA": 5000}],
+         [1, 1, 0, 0]),
+        ([waits(3600), SLEEPER, OVER, OVER], 20_000,
+         [{"min_mA": 10_000}, {"min_mA": 10_000}, {"min_mA": 5000}, {"min_mA": 5000}],
+         [1, 0, 1, 1]),
         # A car that has left stands in for nobody, whatever it had.
         ([KEEPS, IN_TURN, IN_TURN, {**IN_TURN, "state": 1}], 6000,
          [{}, {}, {}, {"min_mA": 12_000}], [1, 0, 0, 0]),
@@ -105,6 +117,36 @@ def test_turn_that_is_over_is_the_first_to_be_passed_on() -> None:
     assert told(held) == [(0, 0), (0, 0), (1, 100), (2, 1400)]
 
 
+@pytest.mark.parametrize(
+    ("states", "limit_mA", "expected"),
+    [
+        # Twice rotate_s after it began to wait, or when the turn is over, whichever is later.
+        ([SLEEPER, waits(600)], 6000, [(1, 3000)]),
+        ([charges(400, 400, is_sleeper=True), waits(3000)], 6000, [(1, 1400)]),
+        # Another place may be free before, and is then passed on every turn.
+        ([SLEEPER, IN_TURN, waits(1000), waits(900), waits(800)], 12_000,
+         [(1, 1400), (2, 2700), (3, 3200)]),
+        # Who waits may be a sleeper too.
+        ([IN_TURN, waits(1000, is_sleeper=True), waits(100)], 6000, [(1, 1400), (2, 3500)]),
+        # Long waits end when turns do, also of one that is next.
+        ([IN_TURN, waits(4000)], 6000, [(1, 1400)]),
+        ([SLEEPER, KEEPS, waits(1700), waits(1600)], 12_000, [(1, 1700), (2, 2000)]),
+    ],
+)  # fmt: skip
+def test_time_that_is_told_where_sleepers_have_places(
+    states: list[State], limit_mA: int, expected: list[tuple[int, int]]
+) -> None:
+    held = stepped(states, limit_mA)
+    assert [told_row for told_row in told(held) if told_row[0]] == expected
+
+
+def test_turn_of_one_that_comes_in_now_begins_now() -> None:
+    """It was in hours ago: that is no turn that ends now."""
+    before = {"admitted_since_ns": ago(9000), "on_since_ns": ago(9000)}
+    held = stepped([OVER, waits(2000, **before), waits(100)], 6000)
+    assert told(held)[2] == (1, ROTATE_s)
+
+
 def test_room_that_was_kept_is_free_when_who_waited_for_it_has_left() -> None:
     held = stepped([IN_TURN, waits(3600), waits(1)], 17_000, [{}, {"min_mA": 12_000}, {}])
     assert admitted(held) == [1, 0, 0]
@@ -121,7 +163,7 @@ def test_what_refused_it_before_is_not_said_where_no_limit_does() -> None:
     held.read(0, 21_000)
     held.step()
     row = held.chargers[0]
-    assert (row.is_admitted, row.reason) == (0, Reason.WAITS_AFTER_PAUSE)
+    assert (row.is_admitted, row.reason) == (0, Reason.CONTROLLER_MODE)
 
 
 def test_nobody_starts_while_a_meter_is_above_its_limit() -> None:

@@ -70,6 +70,8 @@ def test_sum_counts_what_a_charger_may_still_draw_and_only_those_on_the_phase_an
         ({"rule": "no_room_for_minimum"}, "It starts when 6 A are free on garage L1."),
         ({"rule": "no_car"}, "when a car is plugged in"),
         ({"rule": "silent", "reserve_A": 32.0}, "it counts as able to draw 32 A"),
+        ({"rule": "waits_after_pause"}, "when garage L1 has had room for its minimum of 6 A"),
+        ({"rule": "rests_after_pause", "binding": ""}, "when min_off_s is over"),
         ({"rule": "waits_for_proof"}, "told to take less are seen to"),
         ({"rule": "meter_silent"}, "when the meter of garage is read again"),
         ({"rule": "takes_less"}, "by 2 A every two minutes"),

@@ -11,11 +11,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from hw.devices import arming_steps, parse_map, read_setpoint_exchange
 from hw.wire import Code
 from loadctl import tables as plain
 from loadctl.arming import Stage
 from loadctl.errors import NotRunning
-from loadctl.events import event_text
+from loadctl.events import Event, event_text
 from loadctl.facts import charger_facts, circuit_facts
 from loadctl.guard.words import CAUSE_WORDS, STATE_WORDS, Cause, Happening, State, event_words
 from loadctl.image import Reader, percentile_ns
@@ -412,7 +413,20 @@ def event_line(tables: Tables, event: Row) -> str:
         MODE_NAMES,
         event["third"],
         event["fourth"],
+        register_name(tables, event) if event["kind"] == Event.NOT_ARMED else "",
     )
+
+
+def register_name(tables: Tables, event: Row) -> str:
+    """Address and name, as the device map has them, of a step of the arming list."""
+    row = tables.chargers[event["who"]]
+    device_map = parse_map(tables.maps[row.model], row.model)
+    steps = arming_steps(device_map, row.address, row.connector, row.fallback_mA)
+    if event["first"] < len(steps):
+        step = steps[event["first"]]
+        return f"register {(step.write or step.read).register} ({step.what})"
+    read = read_setpoint_exchange(device_map, row.address, row.connector)
+    return "" if read is None else f"register {read.register} (setpoint)"
 
 
 def who_name(tables: Tables, event: Row) -> str:

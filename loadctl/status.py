@@ -17,7 +17,7 @@ from loadctl import tables as plain
 from loadctl.arming import Stage
 from loadctl.errors import NotRunning
 from loadctl.events import Event, event_text
-from loadctl.facts import charger_facts, circuit_facts
+from loadctl.facts import charger_facts, circuit_facts, may_carry_mA
 from loadctl.guard.words import CAUSE_WORDS, STATE_WORDS, Cause, Happening, State, event_words
 from loadctl.image import Reader, percentile_ns
 from loadctl.law.fuse import fuse
@@ -323,13 +323,7 @@ def _reads(device: Row) -> str:
 
 
 def _circuit(tables: Tables, row: CircuitRow, circuit: Row, now_ns: int) -> Row:
-    """Beside what `whatif` says: the most that may flow, by reserves and rigorous background."""
-    may_mA = [
-        reserved_mA + background_mA
-        for reserved_mA, background_mA in zip(
-            circuit["reserved_mA"], circuit["background_rigorous_mA"], strict=True
-        )
-    ]
+    """Beside what `whatif` says: the most that may flow."""
     seen_mA = circuit["seen_background_mA"] if circuit["is_alarmed"] else None
     return {
         "limit_A": A_list_from_mA(circuit["limit_mA"]),
@@ -337,7 +331,7 @@ def _circuit(tables: Tables, row: CircuitRow, circuit: Row, now_ns: int) -> Row:
         "background_A": A_list_from_mA(circuit["background_mA"]),
         "headroom_A": A_list_from_mA(circuit["headroom_mA"]),
         "granted_A": A_list_from_mA(circuit["granted_mA"]),
-        "may_carry_A": A_list_from_mA(may_mA),
+        "may_carry_A": A_list_from_mA(may_carry_mA(circuit)),
         "seen_background_A": None if seen_mA is None else A_list_from_mA(seen_mA),
         "alarm": None if seen_mA is None else _alarm(row, seen_mA),
         "fuse_percent": _fuse_percent(row, circuit),

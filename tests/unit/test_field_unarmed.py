@@ -10,7 +10,7 @@ import pytest
 from hw.wire import Code, Exchange, Patience, Reply
 from loadctl.events import Event
 from loadctl.status import event_line
-from tests.support.scan_rig import S_ns, VirtualRig
+from tests.support.scan_rig import FakeGuarded, S_ns, VirtualRig
 from tests.unit.test_field import BAY1, garage, story
 from tests.unit.test_field_faults import asked
 
@@ -156,3 +156,45 @@ def test_field_charger_that_fails_to_be_armed_again_is_told_again(tmp_path: Path
     rig.run_for(1 * S_ns)
     assert values(rig, since_ns) == {60}
     assert len(rig.events(Event.NOT_ARMED)) == 1
+
+
+def test_field_charger_that_cannot_be_armed_gets_nothing_while_it_is_starved(
+    tmp_path: Path,
+) -> None:
+    rig = unarmable(woken(tmp_path))
+    core = asked(rig)
+    rig.pass_one()
+    core.starving_now = [0]
+    rig.pass_one()
+    since_ns = rig.clock.now_ns()
+    rig.run_for(70 * S_ns)
+    assert rig.tap.since(since_ns, BAY1) == []
+    assert rig.scan.bring_down() == ["bay1"]
+    assert rig.tap.since(since_ns, BAY1) == []
+
+
+def test_field_setpoint_that_is_read_never_lifts_the_last_one(tmp_path: Path) -> None:
+    """It holds 16 A and refuses the 6 A that it was told by an earlier scan."""
+    guarded = FakeGuarded()
+    guarded.told[0] = 6_000
+    rig = VirtualRig(garage(2), replace(story(2), power_on_mA=16_000), tmp_path, guarded)
+    unarmable(rig)
+    answers(rig, lambda exchange: (exchange.function, exchange.register) == (6, 100))
+    rig.run_for(20 * S_ns)
+    assert {event["first"] for event in rig.events(Event.REFUSED)} == {6_000}
+    assert guarded.told[0] == 6_000
+    assert rig.snapshot()["scan"]["gate_drops"] == 0
+
+
+@pytest.mark.parametrize(("failsafe_mA", "told"), [(8_000, 70), (6_000, 0)])
+def test_field_setpoint_off_the_sites_range_is_brought_down_too(
+    tmp_path: Path, failsafe_mA: int, told: int
+) -> None:
+    """7 A stand in a box whose minimum is 8 A; a failsafe current below that is a pause."""
+    tables = garage(2)
+    rows = tuple(replace(r, min_mA=8_000, failsafe_mA=failsafe_mA) for r in tables.chargers)
+    scenario = replace(story(2), power_on_mA=7_000)
+    rig = unarmable(VirtualRig(replace(tables, chargers=rows), scenario, tmp_path))
+    rig.run_for(5 * S_ns)
+    assert values(rig) == {told}
+    assert rig.snapshot()["scan"]["gate_drops"] == 0

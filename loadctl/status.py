@@ -25,7 +25,7 @@ from loadctl.link import Link
 from loadctl.modes import FAILSAFE, MODE_NAMES, START, STOP, reason_text
 from loadctl.outside import external_of
 from loadctl.realtime import NOT_ASKED, SETTINGS, words
-from loadctl.reasons import binding_text, charger_reason_text, state_letter
+from loadctl.reasons import NOT_ARMED, SILENT, binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, CircuitRow, Tables
 from loadctl.tuning import CHARGER, CIRCUIT, KEYS
@@ -273,7 +273,8 @@ def _chargers(tables: Tables, snapshot: Row, link: Row | None, now_ns: int) -> R
     """While the guard holds the buses its writes are the last, not those of the dead scan; and a
     new scan knows a charger's setpoint once it has armed it."""
     devices = snapshot["devices"][len(tables.meters) :]
-    rows = zip(tables.chargers, snapshot["chargers"], devices, strict=True)
+    found = map(_answering, snapshot["chargers"], devices)
+    rows = zip(tables.chargers, found, devices, strict=True)
     chargers = {
         row.name: {
             **_charger(tables, row, charger, device),
@@ -291,6 +292,15 @@ def _chargers(tables: Tables, snapshot: Row, link: Row | None, now_ns: int) -> R
         if setpoint_mA is not None and (is_held or not shown["is_armed"]):
             shown["setpoint_A"] = A_from_mA(setpoint_mA)
     return chargers
+
+
+def _answering(charger: Row, device: Row) -> Row:
+    """To the core one that cannot be armed stays silent for good: it counts at its rating either
+    way. Whether it answers is known to the field."""
+    if charger["is_armed"] or not charger["is_silent"] or device["is_silent"]:
+        return charger
+    is_why = charger["reason"] == SILENT
+    return {**charger, "is_silent": 0, "reason": NOT_ARMED if is_why else charger["reason"]}
 
 
 def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:

@@ -9,7 +9,7 @@ import pytest
 
 from hw.wire import Code, Exchange, Patience, Reply
 from loadctl.events import Event
-from loadctl.status import event_line
+from loadctl.status import event_line, status_of
 from tests.support.scan_rig import FakeGuarded, S_ns, VirtualRig
 from tests.unit.test_field import BAY1, garage, story
 from tests.unit.test_field_faults import asked
@@ -198,3 +198,22 @@ def test_field_setpoint_off_the_sites_range_is_brought_down_too(
     rig.run_for(5 * S_ns)
     assert values(rig) == {told}
     assert rig.snapshot()["scan"]["gate_drops"] == 0
+
+
+def test_field_charger_that_cannot_be_armed_and_answers_again_is_not_called_silent(
+    tmp_path: Path,
+) -> None:
+    rig = unarmable(woken(tmp_path))
+    rig.run_for(5 * S_ns)
+    rig.tap.dead.add(BAY1)
+    rig.run_for(5 * S_ns)
+    assert shown(rig) == (True, "silent")
+    rig.tap.dead.clear()
+    rig.run_for(5 * S_ns)
+    assert shown(rig) == (False, "not_armed")
+    assert values(rig) == {60}
+
+
+def shown(rig: VirtualRig) -> tuple[bool, str]:
+    charger = status_of(rig.tables, rig.snapshot(), rig.clock.now_ns())["chargers"]["bay1"]
+    return charger["is_silent"], charger["rule"]

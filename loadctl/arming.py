@@ -12,8 +12,12 @@ what became of it. Runs in the I/O thread of the charger's bus, in time that a s
                                                     else FAILED                 else again
     SETPOINT    read the setpoint register          ARMED                       FAILED if refused,
                                                                                 else again
-    FAILED      none until `RETRY_ns` later         -> CHECK of the first register
+    FAILED      read the setpoint register, once    none until `RETRY_ns` later, then CHECK of the
+                                                    first register
     ARMED       none; after the link was lost       -> CHECK of the first register
+
+One that cannot be armed is brought down all the same, so its setpoint must be known. Where that
+read gets no good answer, or the register cannot be read, it stays unknown.
 
 A register is written only when it differs (some wear) and is never written again without a check.
 An armed charger is audited: each register of the list is read again once in `AUDIT_ns`, because a
@@ -46,7 +50,12 @@ class Arming:
     def __init__(self, steps: list[ArmingStep], read_setpoint: Exchange | None) -> None:
         self.steps = steps
         self.read_setpoint = read_setpoint
-        self.setpoint_payload: bytes | None = None  # of the last good read of the setpoint
+        self.setpoint_payload: bytes | None = None  # of the read of the setpoint, where it was good
+        self.n_failed = 0
+        # Which register of the list, or beyond it the setpoint; the exception code; what became of
+        # the last exchange: REFUSED, or GOOD where another value was read.
+        self.failure: tuple[int, int, int] = (0, 0, Code.NEVER)
+        self.asks_setpoint = False  # it failed, and what setpoint it holds was not asked yet
         self.retry_at_ns = 0
         self.audit_i = 0
         self.audited_at_ns = 0
@@ -56,6 +65,8 @@ class Arming:
         """Begin again: at start, and after every recovery of the link."""
         self.step_i = 0
         self.stage = Stage.CHECK
+        self.setpoint_payload = None
+        self.asks_setpoint = False
         self._enter_step()
 
     @property
@@ -89,16 +100,26 @@ class Arming:
             return self.steps[self.step_i].read
         if self.stage is Stage.WRITE:
             return self.steps[self.step_i].write
-        if self.stage is Stage.SETPOINT:
+        if self.stage is Stage.SETPOINT or self.asks_setpoint:
             return self.read_setpoint
         return None
 
-    def done(self, code: Code, payload: bytes, now_ns: int) -> None:
+    def lost(self) -> None:
+        """It answers no more: begin again; one that failed keeps its pause and is asked nothing."""
+        if self.stage is Stage.FAILED:
+            self.asks_setpoint = False
+        else:
+            self.restart()
+
+    def done(self, code: Code, payload: bytes, now_ns: int, exception_code: int = 0) -> None:
         """Move on by what became of the exchange. A frame that never left changes nothing."""
         if code is Code.NOT_SENT:
             return
-        if code is Code.REFUSED:
-            self._fail(now_ns)
+        if self.stage is Stage.FAILED:
+            self.asks_setpoint = False
+            self.setpoint_payload = payload if code is Code.GOOD else None
+        elif code is Code.REFUSED:
+            self._fail(code, exception_code, now_ns)
         elif code is not Code.GOOD:
             self.stage = Stage.CHECK if self.stage is Stage.WRITE else self.stage
         elif self.stage is Stage.WRITE:
@@ -119,13 +140,16 @@ class Arming:
         elif self.stage is Stage.CHECK and step.write is not None:
             self.stage = Stage.WRITE
         else:
-            self._fail(now_ns)
+            self._fail(Code.GOOD, 0, now_ns)
 
     def _enter_step(self) -> None:
         if self.step_i < len(self.steps):
             return
         self.stage = Stage.ARMED if self.read_setpoint is None else Stage.SETPOINT
 
-    def _fail(self, now_ns: int) -> None:
+    def _fail(self, code: Code, exception_code: int, now_ns: int) -> None:
+        self.asks_setpoint = self.read_setpoint is not None and self.stage is not Stage.SETPOINT
         self.stage = Stage.FAILED
+        self.n_failed += 1
+        self.failure = (self.step_i, exception_code, code)
         self.retry_at_ns = now_ns + RETRY_ns

@@ -4,7 +4,7 @@
       UsageError      2   the command line asks for something that does not exist
       ConfigError     3   the site file or a device map breaks a rule
       CheckRefused    1   everything could be read, and the answer is no
-      BusError        4   a port cannot be opened or held
+      BusError        4   a port cannot be opened or held; a charger did not acknowledge
       NotRunning      5   no site runs under this runtime directory
       DeadlineMissed  1   the scan lost its period more often than it may
       CoreFault       1   the control law was handed something it must never see

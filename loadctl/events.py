@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from hw.wire import Code
 from loadctl.tuning import KEYS, number_words
 from loadctl.units import PHASE_NAMES, A_from_mA, kW_from_W
 
@@ -27,7 +28,9 @@ class Event(IntEnum):
     CHARGER_SILENT = 10  # who: charger, first: code
     CHARGER_BACK = 11  # who: charger
     ARMED = 12  # who: charger
-    NOT_ARMED = 13  # who: charger, first: step of the arming list, second: code or 0
+    # who: charger, first: step of the arming list, beyond it the setpoint; second: exception code
+    # or 0, third: code of the exchange, 0: not known
+    NOT_ARMED = 13
     REFUSED = 14  # who: charger, first: setpoint in mA, second: exception code
     GATE_DROP = 15  # who: charger, first: setpoint in mA
     REBOOTED = 16  # who: charger, first: what showed it, see Sign
@@ -80,7 +83,7 @@ _WORDS = {
     Event.CHARGER_SILENT: "{who} does not answer",
     Event.CHARGER_BACK: "{who} answers again",
     Event.ARMED: "{who} armed",
-    Event.NOT_ARMED: "{who} cannot be armed: setting {first}",
+    Event.NOT_ARMED: "{who} cannot be armed: {setting}",
     Event.REFUSED: "{who} refuses {first} mA (exception {second})",
     Event.GATE_DROP: "the gate dropped {first} mA to {who}",
     Event.REBOOTED: "{who} forgot what it was told: {sign}",
@@ -110,8 +113,10 @@ def event_text(
     modes: tuple[str, ...],
     third: int = 0,
     fourth: int = 0,
+    register: str = "",
 ) -> str:
-    """One line for a person; `who` is the name of the device."""
+    """One line for a person; `who` is the name of the device, `register` that of the one that the
+    event is about."""
     before, after = (modes[i] if 0 <= i < len(modes) else str(i) for i in (first, second))
     sign = _SIGN_WORDS[Sign(first)] if kind == Event.REBOOTED else ""
     phase = PHASE_NAMES[first] if kind in (Event.FUSE_WARM, Event.FUSE_COOLED) else ""
@@ -128,7 +133,14 @@ def event_text(
         limit=_limit_words(first, second),
         tuned=_tuned_words(who, first, second, third) if kind in TUNINGS else "",
         user=fourth % 2**32,
+        setting=_setting_words(register or f"setting {first}", second, third),
     )
+
+
+def _setting_words(register: str, exception_code: int, code: int) -> str:
+    if code == Code.REFUSED:
+        return f"{register} is refused (exception {exception_code})"
+    return f"{register} holds another value" if code == Code.GOOD else register
 
 
 def _tuned_words(who: str, number: int, value: int, before: int) -> str:

@@ -88,6 +88,19 @@ def circuit_facts(tables: Tables, circuit_i: int, snapshot: Row) -> Row:
     }
 
 
+def may_carry_mA(circuit: Row) -> list[int]:
+    """The most that may flow, by phase: all reserves, and beside them the building.
+
+    The rigorous background counts a charger that was sampled before the meter and not after it as
+    drawing nothing, once more than its reserve: on a bus beside that of the meter that is one
+    charger in every scan. What shares leave room for has seen it drawing; held at its peak it is
+    no less than the building takes, but for a rise of some seconds that stays hidden behind cars
+    that take less than they are offered.
+    """
+    background_mA = map(min, circuit["background_rigorous_mA"], circuit["background_mA"])
+    return [*map(sum, zip(circuit["reserved_mA"], background_mA, strict=True))]
+
+
 def _load_mA(tables: Tables, circuit_i: int, snapshot: Row) -> tuple[list[int], bool]:
     """What flows now: by its meter; else the background and what the chargers take, with the
     setpoint of those that do not measure."""

@@ -263,9 +263,14 @@ class Field:
     def bring_down(self, now_ns: Callable[[], int]) -> list[str]:
         """Write min(last, failsafe) to every charger; the names of those that did not acknowledge.
 
-        A charger whose setpoint was never known is left alone: any value might raise it. One that
-        is starved gets no message now either, and is named.
+        A charger whose setpoint was never known is left alone: any value might raise it, and the
+        guard reads it first. One that is starved gets no message now either. Both are named.
         """
+        unknown = [
+            station
+            for station in self.chargers
+            if station.failsafe_mA is None and not station.row.is_isolated
+        ]
         waiting = sorted(
             (station for station in self.chargers if station.failsafe_mA is not None),
             key=_change_to_failsafe_mA,
@@ -280,7 +285,7 @@ class Field:
             waiting = [station for station in waiting if station.index not in acknowledged]
             if not waiting:
                 break
-        return [station.row.name for station in waiting]
+        return [station.row.name for station in (*waiting, *unknown)]
 
     def _put_down(self, station: ChargerStation) -> None:
         setpoint_mA = None if station.is_starved else station.failsafe_mA
@@ -348,12 +353,13 @@ class Field:
                 self.buses[station.row.bus].refreshes.append(order)
 
     def _order_first_writes(self) -> None:
-        """min(last, failsafe) to each in doubt, largest decrease first, before it is armed anew.
+        """min(last, failsafe), largest decrease first, to those in doubt, before they are armed
+        anew, and to those that cannot be armed.
 
         The core knows nothing of these values: for it they are not armed.
         """
-        in_doubt = [station for station in self.chargers if station.is_in_doubt]
-        for station in sorted(in_doubt, key=_change_to_failsafe_mA):
+        told = [station for station in self.chargers if station.must_be_told(self.base_ns)]
+        for station in sorted(told, key=_change_to_failsafe_mA):
             if station.failsafe_mA is not None:
                 self._order(station.index, station.failsafe_mA)
 
@@ -451,26 +457,54 @@ class Field:
 
     def _tell_armed(self) -> None:
         for station in self.chargers:
-            stage = station.arming.stage
-            if stage is Stage.ARMED and not station.was_armed and not station.is_silent:
+            arming = station.arming
+            if arming.is_armed and not station.was_armed and not station.is_silent:
                 self._armed(station)
-            if stage is Stage.FAILED and station.told_stage is not Stage.FAILED:
-                self.image.event(
-                    Event.NOT_ARMED, station.index, station.arming.step_i, 0, self.base_ns
-                )
-                self._disarmed(station)
-            station.told_stage = stage
+            if arming.stage is Stage.FAILED and station.n_failed != arming.n_failed:
+                self._note_not_armed(station)
+                if station.was_armed:
+                    self._disarmed(station)
+                if not arming.asks_setpoint:
+                    station.n_failed = arming.n_failed
+                    self._cannot_be_armed(station)
+
+    def _note_not_armed(self, station: ChargerStation) -> None:
+        """Once, and again when something else is wrong: it is tried once a minute."""
+        why = station.arming.failure
+        if why != station.told_failure:
+            station.told_failure = why
+            self.image.event(
+                Event.NOT_ARMED, station.index, why[0], why[1], self.base_ns, third=why[2]
+            )
+
+    def _cannot_be_armed(self, station: ChargerStation) -> None:
+        """It is granted nothing, yet it may have a setpoint: it is brought to the lower of that and
+        its failsafe current. Where that cannot be read it is paused, which raises nothing."""
+        found_mA = self._found_mA(station)
+        if found_mA is not None and (station.sent_mA is None or found_mA <= station.sent_mA):
+            self._found(station, found_mA)
+        station.must_pause = station.sent_mA is None
+        station.doubted()
+
+    def _found_mA(self, station: ChargerStation) -> int | None:
+        payload = station.arming.setpoint_payload
+        return None if payload is None else decode_setpoint(station.map, payload)
+
+    def _found(self, station: ChargerStation, found_mA: int) -> int:
+        """This stands in its setpoint register: the last from here on."""
+        self.gate.found(station.index, found_mA)
+        setpoint_mA = setpoint_floor_mA(station.map, found_mA)
+        station.sent_mA = setpoint_mA
+        self.guarded.tell(station.index, setpoint_mA)
+        return setpoint_mA
 
     def _armed(self, station: ChargerStation) -> None:
         """Armed anew: what stands in its setpoint register is known now, or cannot be."""
-        payload = station.arming.setpoint_payload
-        found_mA = None if payload is None else decode_setpoint(station.map, payload)
+        found_mA = self._found_mA(station)
         setpoint_mA = station.sent_mA if station.is_acknowledged else None
         if found_mA is not None:
-            self.gate.found(station.index, found_mA)
-            station.sent_mA = setpoint_mA = setpoint_floor_mA(station.map, found_mA)
-            self.guarded.tell(station.index, setpoint_mA)
-        station.was_armed = True
+            setpoint_mA = self._found(station, found_mA)
+        station.was_armed, station.must_pause, station.told_failure = True, False, None
         self.core.charger_armed(station.index, True, setpoint_mA)
         self.image.event(Event.ARMED, station.index, 0, 0, self.base_ns)
 

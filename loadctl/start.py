@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if guarded is not None:
         words = wait_for_token(scan, guarded)
         if words or scan.must_stop:
-            return ended(words)
+            return ended(words) or EXIT_NO  # nothing was written: that is left to the guard
         scan.pacer = Pacer(tables.site.period_ns, _clock.monotonic_ns() + FIRST_WAKE_ns)
     return drive(scan)
 

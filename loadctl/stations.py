@@ -24,6 +24,9 @@ from loadctl.tables import BusRow, ChargerRow, MeterRow
 REFRESH_ns = 10_000_000_000
 # Boxes round what they show as being in force, some to whole amperes.
 SHOWN_ABOVE_mA = 600
+# How soon one that cannot be armed is told its failsafe setpoint again after it refused: later each
+# time, for every refusal is an event.
+RETELL_ns, RETELL_DOUBLINGS = 2_000_000_000, 5
 LOST = (Code.NO_ANSWER, Code.BAD_FRAME)
 
 
@@ -64,7 +67,8 @@ class ChargerStation:
         self.is_starved = False  # gets no message at all, so that its own watchdog acts
         self.was_silent = False  # as the main thread last told the core and the ring
         self.was_armed = False
-        self.told_stage = self.arming.stage
+        self.told_failure: tuple[int, int, int] | None = None  # as an event said last why
+        self.n_failed = 0  # how often arming had failed when it was last brought down for that
         self.sent_mA: int | None = None
         self.failsafe_now_mA = row.failsafe_mA  # lower after an alarm of the background
         self.told_failsafe_mA: int | None = None  # to the guard
@@ -74,6 +78,9 @@ class ChargerStation:
         self.changed_at_ns = 0  # when the present setpoint was acknowledged first
         self.was_seen_at_setpoint = False  # since then, in a status block
         self.has_forgotten = False  # a setting is not what arming left: told to the main thread
+        self.tried_at_ns = 0  # last setpoint write that left
+        self.n_unacknowledged = 0  # of them, in a row
+        self.must_pause = False  # it cannot be armed, and its setpoint cannot be read
         self.is_in_doubt = False  # its setpoint is known, but not whether it still has it
         self.wants_kick = False
 
@@ -85,7 +92,7 @@ class ChargerStation:
     def failsafe_mA(self) -> int | None:
         """min(last setpoint, failsafe): the one value that may be written to a charger in doubt."""
         if self.sent_mA is None:
-            return None
+            return 0 if self.must_pause else None
         return setpoint_floor_mA(self.map, min(self.sent_mA, self.failsafe_now_mA))
 
     @property
@@ -111,24 +118,36 @@ class ChargerStation:
             self.is_silent = True
             self.is_acknowledged = False
             self.wants_kick = False
-            # Its probes are the arming, from the start; one that failed keeps its pause.
-            if not self.was_armed and self.arming.stage is not Stage.FAILED:
-                self.arming.restart()
+            if not self.was_armed:
+                self.arming.lost()  # its probes are the arming, from the start
 
     def doubted(self) -> None:
         """It may have forgotten its setpoint: min(last, failsafe) is written before all else."""
         self.is_acknowledged = False
         self.wants_kick = False
-        self.is_in_doubt = self.sent_mA is not None
+        self.is_in_doubt = self.failsafe_mA is not None
+
+    def must_be_told(self, now_ns: int) -> bool:
+        """Whether min(last, failsafe) is to be written beside what the core orders: it is in doubt;
+        or it cannot be armed, and did not acknowledge or its failsafe current was lowered."""
+        failsafe_mA = self.failsafe_mA
+        if self.is_in_doubt or failsafe_mA is None or self.arming.stage is not Stage.FAILED:
+            return self.is_in_doubt
+        if self.sent_mA is not None and failsafe_mA < self.sent_mA:
+            return True
+        wait_ns = RETELL_ns << max(0, min(self.n_unacknowledged - 1, RETELL_DOUBLINGS))
+        return not self.is_acknowledged and now_ns - self.tried_at_ns >= wait_ns
 
     def wrote(self, setpoint_mA: int, code: Code, at_ns: int) -> None:
         """A setpoint write left. A raise counts when acknowledged, a decrease at once."""
         self.is_written = True
         self.is_in_doubt = False
+        self.tried_at_ns = at_ns
         if setpoint_mA != self.sent_mA or not self.is_acknowledged:
             self.changed_at_ns = at_ns
             self.was_seen_at_setpoint = False
         self.is_acknowledged = code is Code.GOOD
+        self.n_unacknowledged = 0 if self.is_acknowledged else self.n_unacknowledged + 1
         if code is Code.GOOD:
             self.sent_mA = setpoint_mA
             self.written_at_ns = at_ns

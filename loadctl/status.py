@@ -11,12 +11,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from hw.devices import arming_steps, parse_map, read_setpoint_exchange
 from hw.wire import Code
 from loadctl import tables as plain
 from loadctl.arming import Stage
 from loadctl.errors import NotRunning
-from loadctl.events import event_text
-from loadctl.facts import charger_facts, circuit_facts
+from loadctl.events import Event, event_text
+from loadctl.facts import charger_facts, circuit_facts, may_carry_mA
 from loadctl.guard.words import CAUSE_WORDS, STATE_WORDS, Cause, Happening, State, event_words
 from loadctl.image import Reader, percentile_ns
 from loadctl.law.fuse import fuse
@@ -24,7 +25,7 @@ from loadctl.link import Link
 from loadctl.modes import FAILSAFE, MODE_NAMES, START, STOP, reason_text
 from loadctl.outside import external_of
 from loadctl.realtime import NOT_ASKED, SETTINGS, words
-from loadctl.reasons import binding_text, charger_reason_text, state_letter
+from loadctl.reasons import NOT_ARMED, SILENT, binding_text, charger_reason_text, state_letter
 from loadctl.runtime import SiteDir
 from loadctl.tables import ChargerRow, CircuitRow, Tables
 from loadctl.tuning import CHARGER, CIRCUIT, KEYS
@@ -272,7 +273,8 @@ def _chargers(tables: Tables, snapshot: Row, link: Row | None, now_ns: int) -> R
     """While the guard holds the buses its writes are the last, not those of the dead scan; and a
     new scan knows a charger's setpoint once it has armed it."""
     devices = snapshot["devices"][len(tables.meters) :]
-    rows = zip(tables.chargers, snapshot["chargers"], devices, strict=True)
+    found = map(_answering, snapshot["chargers"], devices)
+    rows = zip(tables.chargers, found, devices, strict=True)
     chargers = {
         row.name: {
             **_charger(tables, row, charger, device),
@@ -290,6 +292,15 @@ def _chargers(tables: Tables, snapshot: Row, link: Row | None, now_ns: int) -> R
         if setpoint_mA is not None and (is_held or not shown["is_armed"]):
             shown["setpoint_A"] = A_from_mA(setpoint_mA)
     return chargers
+
+
+def _answering(charger: Row, device: Row) -> Row:
+    """To the core one that cannot be armed stays silent for good: it counts at its rating either
+    way. Whether it answers is known to the field."""
+    if charger["is_armed"] or not charger["is_silent"] or device["is_silent"]:
+        return charger
+    is_why = charger["reason"] == SILENT
+    return {**charger, "is_silent": 0, "reason": NOT_ARMED if is_why else charger["reason"]}
 
 
 def _charger(tables: Tables, row: ChargerRow, charger: Row, device: Row) -> Row:
@@ -322,13 +333,7 @@ def _reads(device: Row) -> str:
 
 
 def _circuit(tables: Tables, row: CircuitRow, circuit: Row, now_ns: int) -> Row:
-    """Beside what `whatif` says: the most that may flow, by reserves and rigorous background."""
-    may_mA = [
-        reserved_mA + background_mA
-        for reserved_mA, background_mA in zip(
-            circuit["reserved_mA"], circuit["background_rigorous_mA"], strict=True
-        )
-    ]
+    """Beside what `whatif` says: the most that may flow."""
     seen_mA = circuit["seen_background_mA"] if circuit["is_alarmed"] else None
     return {
         "limit_A": A_list_from_mA(circuit["limit_mA"]),
@@ -336,7 +341,7 @@ def _circuit(tables: Tables, row: CircuitRow, circuit: Row, now_ns: int) -> Row:
         "background_A": A_list_from_mA(circuit["background_mA"]),
         "headroom_A": A_list_from_mA(circuit["headroom_mA"]),
         "granted_A": A_list_from_mA(circuit["granted_mA"]),
-        "may_carry_A": A_list_from_mA(may_mA),
+        "may_carry_A": A_list_from_mA(may_carry_mA(circuit)),
         "seen_background_A": None if seen_mA is None else A_list_from_mA(seen_mA),
         "alarm": None if seen_mA is None else _alarm(row, seen_mA),
         "fuse_percent": _fuse_percent(row, circuit),
@@ -412,7 +417,20 @@ def event_line(tables: Tables, event: Row) -> str:
         MODE_NAMES,
         event["third"],
         event["fourth"],
+        register_name(tables, event) if event["kind"] == Event.NOT_ARMED else "",
     )
+
+
+def register_name(tables: Tables, event: Row) -> str:
+    """Address and name, as the device map has them, of a step of the arming list."""
+    row = tables.chargers[event["who"]]
+    device_map = parse_map(tables.maps[row.model], row.model)
+    steps = arming_steps(device_map, row.address, row.connector, row.fallback_mA)
+    if event["first"] < len(steps):
+        step = steps[event["first"]]
+        return f"register {(step.write or step.read).register} ({step.what})"
+    read = read_setpoint_exchange(device_map, row.address, row.connector)
+    return "" if read is None else f"register {read.register} (setpoint)"
 
 
 def who_name(tables: Tables, event: Row) -> str:

@@ -396,10 +396,10 @@ class BusTalk:
         if exchange is None or station.is_quiet:
             return False
         reply = self._transact(station, exchange)
-        station.arming.done(reply.code, reply.payload, reply.ended_at_ns)
+        station.arming.done(reply.code, reply.payload, reply.ended_at_ns, reply.exception_code)
         station.heard(reply.code)
         self._answered(station, reply)
-        return reply.code is Code.GOOD and not station.arming.is_armed
+        return reply.code in (Code.GOOD, Code.REFUSED) and not station.arming.is_armed
 
     def _audit(self) -> None:
         """Read one setting of the charger that waited longest, where that keeps nobody waiting."""
@@ -437,7 +437,7 @@ class BusTalk:
             if exchange is None:
                 return
             reply = self._transact(station, exchange)
-            station.arming.done(reply.code, reply.payload, reply.ended_at_ns)
+            station.arming.done(reply.code, reply.payload, reply.ended_at_ns, reply.exception_code)
             if reply.code in (Code.GOOD, Code.REFUSED):
                 station.is_silent = False
             self._answered(station, reply)

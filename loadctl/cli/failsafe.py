@@ -60,7 +60,7 @@ def failsafe(site: Path, maps_dirs: tuple[Path, ...], runtime_dir: Path | None) 
         outcomes = bring_down(tables, maps, site_dir.lock_dir, link)
     for outcome in outcomes:
         click.echo(outcome_words(tables, outcome))
-    n_open = sum(not (outcome.is_acknowledged or outcome.is_left_alone) for outcome in outcomes)
+    n_open = sum(not outcome.is_acknowledged for outcome in outcomes)
     if n_open:
         raise BusError(
             f"{n_open} of {len(outcomes)} chargers did not acknowledge: their own watchdogs remain"

@@ -55,7 +55,8 @@ def run(
 
     Refuses what `check` refuses, a port that is missing or in use, and a second instance. The guard
     starts the scan, takes the buses over when it is late, and starts it again. On the way out every
-    charger is left at the lower of its last setpoint and its failsafe current.
+    charger is left at the lower of its last setpoint and its failsafe current. Exit code 4: not
+    every charger acknowledged that.
     """
     loaded = load_site(site, maps_dirs)
     for warning in (*loaded.warnings, *must_hold(loaded)):

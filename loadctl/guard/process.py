@@ -137,12 +137,15 @@ class Guard:
             is_down=all(holder.is_down for holder in self.holders),
             is_verified=all(holder.is_verified for holder in self.holders),
             is_parked=all(holder.is_parked for holder in self.holders),
-            n_unanswered=self._n_unanswered(),
+            n_unanswered=self._n_boxes() - self._n_acknowledged(),
             must_stop=self.must_stop,
         )
 
     def _n_unanswered(self) -> int:
         return sum(len(holder.unanswered) for holder in self.holders)
+
+    def _n_boxes(self) -> int:
+        return sum(len(holder.boxes) for holder in self.holders)
 
     def _n_acknowledged(self) -> int:
         return sum(box.is_acknowledged for holder in self.holders for box in holder.boxes)
@@ -217,10 +220,11 @@ class Guard:
             self._event(Happening.NOT_REAPED, -1, child.pid, 0, now_ns)
 
     def _end(self, now_ns: int) -> None:
+        """A scan that ended well has seen all of them acknowledge; else the guard has asked."""
         self._is_ended = True
-        n_boxes = sum(len(holder.boxes) for holder in self.holders)
-        n_unanswered = 0 if self.watch.exit_code == 0 else self._n_unanswered()
-        self._event(Happening.STOPPED, -1, n_boxes - n_unanswered, n_unanswered, now_ns)
+        n_boxes = self._n_boxes()
+        n_down = n_boxes if self.watch.is_left_well else self._n_acknowledged()
+        self._event(Happening.STOPPED, -1, n_down, n_boxes - n_down, now_ns)
         self._drain_notes()
         self.feed.close(is_orderly=True)
 

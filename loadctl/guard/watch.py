@@ -19,7 +19,8 @@ Pure: no I/O, no clock, no process. Whatever is not in this table changes nothin
     STOPPING  the scan ended well                              end, exit code 0
               it ended badly, beats no more, or is not done
               in time                                          (kill,) take the buses
-              every bus was written and read back, or time up  end, exit code 0 if all acknowledged
+              every bus was written and read back, or time up  end, exit code 0 if all acknowledged,
+                                                               else 4, as of `loadctl failsafe`
 
 A scan that was killed and is still there is not replaced.
 """
@@ -30,6 +31,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+from loadctl.errors import EXIT_BUS, EXIT_GOOD
 from loadctl.guard.words import Cause, State
 from loadctl.units import NS_PER_S
 
@@ -58,7 +60,7 @@ class Facts(NamedTuple):
     is_down: bool  # every bus has written its failsafe setpoints
     is_verified: bool  # and has read them back
     is_parked: bool
-    n_unanswered: int  # chargers that have not acknowledged
+    n_unanswered: int  # chargers that have not acknowledged, the starved among them
     must_stop: bool
 
 
@@ -88,7 +90,8 @@ class Watch:
         self.n_takeovers = 0
         self.n_restarts = 0
         self.last_restart_ns = 0
-        self.exit_code = 1
+        self.exit_code = EXIT_BUS
+        self.is_left_well = False  # by a scan that saw every charger acknowledge
         self._crashes_at_ns: list[int] = []
         self.is_crash_loop = False
         self._is_starting = False  # a scan was started that has no token yet
@@ -184,7 +187,8 @@ class Watch:
         age_ns = now_ns - self.since_ns
         if self._is_asked:
             if facts.exit_code == 0:
-                self.exit_code = 0
+                self.exit_code = EXIT_GOOD
+                self.is_left_well = True
                 return [Do.END]
             is_late = self._is_late(facts, now_ns)
             if facts.exit_code is None and age_ns < self.terms.stop_within_ns and not is_late:
@@ -193,7 +197,7 @@ class Watch:
             self._go(State.STOPPING, self.cause, now_ns)
             return [*self._kill(facts), Do.TAKE]
         if facts.is_verified:
-            self.exit_code = 0 if facts.n_unanswered == 0 else 1
+            self.exit_code = EXIT_GOOD if facts.n_unanswered == 0 else EXIT_BUS
             return [Do.END]
         return [Do.END] if age_ns >= self.terms.take_within_ns else []
 

@@ -209,7 +209,7 @@ ctypedef struct charger_t:
     int32_t session             # Part of the session
     int32_t has_drawn           # took current since it was plugged in
     int32_t is_waiting          # asks for current and has none
-    int32_t is_sleeper          # did not wake after a pause: not paused again while limits allow
+    int32_t is_sleeper          # did not wake after a pause: others pass on their places first
     int32_t pause               # Pause: why it was paused, valid when was_paused
     int32_t is_doubted          # drew more than a setpoint that it had been proven at
     int32_t place               # among those of its tier that wait for a place; 0: none

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from hw.wire import Code
 from loadctl import runtime
 from loadctl.errors import LoadctlError
+from loadctl.facts import may_carry_mA
 from loadctl.image import bin_end_ns
 from loadctl.metrics.families import Families
 from loadctl.modes import MODE_NAMES
@@ -156,15 +157,15 @@ def buckets(bins: list[int]) -> list[tuple[str, float]]:
 def circuits(found: Families, tables: Tables, snapshot: Row, now_ns: int) -> None:
     site, stale_ns = tables.site.name, snapshot["site"]["tuning"]["meter_stale_ns"]
     for row, circuit in zip(tables.circuits, snapshot["circuits"], strict=True):
+        may_mA = may_carry_mA(circuit)
         for p, phase in enumerate(PHASE_NAMES):
-            may_mA = circuit["reserved_mA"][p] + circuit["background_rigorous_mA"][p]
             currents_mA = {
                 "limit": circuit["limit_mA"][p],
                 "rated": row.limit_mA[p],
                 "background": circuit["background_mA"][p],
                 "headroom": circuit["headroom_mA"][p],
                 "granted": circuit["granted_mA"][p],
-                "may_carry": may_mA,
+                "may_carry": may_mA[p],
             }
             if row.meter >= 0 and is_good(snapshot["meters"][row.meter], stale_ns, now_ns):
                 currents_mA["load"] = snapshot["meters"][row.meter]["load_mA"][p]

@@ -41,6 +41,25 @@ def test_scan_told_to_stop_leaves_every_charger_at_its_failsafe_and_ends_well(
     assert "STOP" in done.stdout
 
 
+def test_site_on_a_bus_where_nobody_ever_answered_says_so_when_it_stops(tmp_path: Path) -> None:
+    master_fd, slave_fd = os.openpty()
+    path = tmp_path / "site.toml"
+    path.write_text(site_text(os.ttyname(slave_fd)))
+    command = [*LOADCTL, "run", str(path), "--runtime-dir", str(tmp_path / "rt")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENV)
+    running = Running(process, None, path, tmp_path / "rt")  # type: ignore[arg-type]
+    try:
+        running.until(lambda found: found["scan"]["scans"] >= 3, is_ours=False)
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+        os.close(master_fd)
+        os.close(slave_fd)
+    assert process.returncode == 4
+    assert "guard: stopped: 0 chargers at failsafe, 2 did not answer" in said
+    assert "bay1: failsafe current not acknowledged" in said
+
+
 def test_site_whose_guard_was_killed_leaves_its_last_whole_scan_and_its_locks_free(
     running: Running,
 ) -> None:

@@ -48,13 +48,13 @@ def test_arming_register_that_differs_is_written_once_and_read_back() -> None:
 
 def test_arming_register_that_does_not_take_its_value_fails_without_a_second_write() -> None:
     arming = Arming(STEPS, SETPOINT)
-    assert walked(arming, good(WRONG), good(), good(WRONG)) == [READ_1, WRITE_1, READ_1, None]
+    assert walked(arming, good(WRONG), good(), good(WRONG)) == [READ_1, WRITE_1, READ_1, SETPOINT]
     assert arming.stage is Stage.FAILED
 
 
 def test_arming_register_that_can_only_be_checked_fails_when_it_differs() -> None:
     arming = Arming(CHECK_ONLY, SETPOINT)
-    assert walked(arming, good(WRONG)) == [READ_1, None]
+    assert walked(arming, good(WRONG)) == [READ_1, SETPOINT]
     assert arming.stage is Stage.FAILED
     arming = Arming(CHECK_ONLY, SETPOINT)
     assert walked(arming, good(b"\x00\x01")) == [READ_1, SETPOINT]
@@ -64,8 +64,47 @@ def test_arming_register_that_can_only_be_checked_fails_when_it_differs() -> Non
 def test_arming_refusal_at_any_stage_fails(n_done: int) -> None:
     answers = [good(WRONG), good(), good(b"\x00\x3c")][:n_done]
     arming = Arming(STEPS[:1], SETPOINT)
-    walked(arming, *answers, (Code.REFUSED, b""))
+    sent = walked(arming, *answers, (Code.REFUSED, b""))
     assert arming.stage is Stage.FAILED
+    assert sent[-1] == (SETPOINT if n_done < 3 else None)  # that itself was refused
+
+
+@pytest.mark.parametrize(
+    ("answer", "payload"),
+    [(good(b"\x00\x50"), b"\x00\x50"), *(((code, b"\x01"), None) for code in (2, 3, 4))],
+)
+def test_arming_that_failed_asks_once_for_the_setpoint(
+    answer: tuple[int, bytes], payload: bytes | None
+) -> None:
+    arming = Arming(CHECK_ONLY, SETPOINT)
+    sent = walked(arming, good(WRONG), (Code.NOT_SENT, b""), (Code(answer[0]), answer[1]))
+    assert sent == [READ_1, SETPOINT, SETPOINT, None]
+    assert (arming.setpoint_payload, arming.asks_setpoint) == (payload, False)
+    assert (arming.stage, arming.n_failed) == (Stage.FAILED, 1)
+    arming.exchange(RETRY_ns)
+    assert arming.setpoint_payload is None  # of another time
+
+
+def test_arming_that_failed_asks_nothing_once_it_is_silent_and_keeps_its_pause() -> None:
+    arming = Arming(CHECK_ONLY, SETPOINT)
+    walked(arming, good(WRONG))
+    arming.lost()
+    assert arming.exchange(0) is None
+    assert arming.stage is Stage.FAILED
+    arming = Arming(STEPS, SETPOINT)
+    walked(arming, good(b"\x00\x3c"))
+    arming.lost()
+    assert arming.exchange(0) == READ_1
+
+
+def test_arming_says_what_it_failed_at() -> None:
+    refused = Arming(STEPS, SETPOINT)
+    walked(refused, good(b"\x00\x3c"))
+    refused.done(Code.REFUSED, b"", 0, 2)
+    assert refused.failure == (1, 2, Code.REFUSED)
+    differs = Arming(CHECK_ONLY, SETPOINT)
+    walked(differs, good(WRONG))
+    assert differs.failure == (0, 0, Code.GOOD)
 
 
 @pytest.mark.parametrize("code", GOOD_FAILED)
@@ -95,6 +134,7 @@ def test_arming_frame_that_never_left_changes_nothing() -> None:
 def test_arming_that_failed_begins_again_after_its_pause_and_not_before() -> None:
     arming = Arming(CHECK_ONLY, SETPOINT)
     arming.done(Code.GOOD, WRONG, 1_000)
+    arming.done(Code.GOOD, b"\x00\x00", 1_000)
     assert arming.exchange(1_000 + RETRY_ns - 1) is None
     assert arming.exchange(1_000 + RETRY_ns) == READ_1
 

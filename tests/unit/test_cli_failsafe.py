@@ -13,7 +13,7 @@ from loadctl import tables as plain
 from loadctl.cli import failsafe as command
 from loadctl.cli import run as run_command
 from loadctl.cli.main import cli
-from loadctl.errors import CheckRefused, ConfigError, NotRunning, UsageError
+from loadctl.errors import BusError, CheckRefused, ConfigError, NotRunning, UsageError
 from loadctl.guard.rescue import Outcome
 from loadctl.link import Link
 from loadctl.tables import Tables
@@ -101,6 +101,16 @@ def test_failsafe_says_of_each_charger_what_became_of_it() -> None:
         f"{name}: does not obey; nothing is sent, its own watchdog brings it down",
         f"{name}: port /dev/x: no such device",
     ]
+
+
+def test_failsafe_counts_one_that_is_left_to_its_watchdog_as_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the end of `run` does."""
+    outcomes = [Outcome(0, 6_000, False, True, "")]
+    monkeypatch.setattr(command, "bring_down", lambda *_: outcomes)
+    with pytest.raises(BusError, match="1 of 1 chargers did not acknowledge"):
+        failsafe_of(tmp_path, background_A=10)
 
 
 # what it goes by

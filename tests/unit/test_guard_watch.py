@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from loadctl.errors import EXIT_BUS
 from loadctl.guard.watch import Do, Facts, Terms, Watch
 from loadctl.guard.words import Cause, State
 from loadctl.units import NS_PER_MS, NS_PER_S
@@ -273,7 +274,7 @@ def test_watch_stop_with_a_charger_that_did_not_acknowledge_is_no_good_end() -> 
     watch.update(facts(must_stop=True), BEGIN_ns)
     watch.update(facts(exit_code=1), BEGIN_ns)
     assert watch.update(facts(exit_code=1, n_unanswered=1), BEGIN_ns) == [Do.END]
-    assert watch.exit_code == 1
+    assert watch.exit_code == EXIT_BUS
 
 
 def test_watch_stop_waits_for_a_bounded_time_for_the_buses() -> None:
@@ -283,7 +284,7 @@ def test_watch_stop_waits_for_a_bounded_time_for_the_buses() -> None:
     hangs = facts(exit_code=1, is_verified=False)
     assert watch.update(hangs, BEGIN_ns + TERMS.take_within_ns - 1) == []
     assert watch.update(hangs, BEGIN_ns + TERMS.take_within_ns) == [Do.END]
-    assert watch.exit_code == 1
+    assert watch.exit_code == EXIT_BUS
 
 
 @pytest.mark.parametrize(("has_process", "todo"), [(True, [Do.KILL, Do.TAKE]), (False, [Do.TAKE])])

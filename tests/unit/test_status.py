@@ -26,6 +26,7 @@ from loadctl.image import SPANS
 from loadctl.link import Link
 from loadctl.status import StatusReader, status_of
 from tests.support import screens, sim_sites
+from tests.support.builders import make_bus
 from tests.support.scan_rig import MS_ns, S_ns, START_ns, VirtualRig
 
 GUARD_KEYS = {
@@ -80,9 +81,12 @@ def test_status_has_what_a_machine_is_promised(tmp_path: Path) -> None:
     assert main["background_A"] == [mA / 1000 for mA in circuit["background_mA"]]
     assert main["headroom_A"] == [32.0 - background_A for background_A in main["background_A"]]
     assert main["may_carry_A"] == [
-        (reserved_mA + background_mA) / 1000
-        for reserved_mA, background_mA in zip(
-            circuit["reserved_mA"], circuit["background_rigorous_mA"], strict=True
+        (reserved_mA + min(rigorous_mA, held_mA)) / 1000
+        for reserved_mA, rigorous_mA, held_mA in zip(
+            circuit["reserved_mA"],
+            circuit["background_rigorous_mA"],
+            circuit["background_mA"],
+            strict=True,
         )
     ]
     assert main["granted_A"] == [bay1["setpoint_A"]] * 3
@@ -343,6 +347,27 @@ def test_summary_says_is_it_safe_what_binds_and_is_it_punctual(tmp_path: Path) -
     assert lines[0] == f"safe: main L3 carries at most {most_A:g} A of 32 A"
     assert lines[1].startswith(("nothing binds", "binds: main L"))
     assert lines[2].startswith("timing: 80 scans of 500 ms, 0 missed, worst ")
+
+
+def test_summary_of_a_settled_site_on_two_buses_is_safe_in_every_scan(tmp_path: Path) -> None:
+    """Its meter and the status blocks on the other bus are read side by side, so that in each scan
+    one charger has no sample after the meter's value."""
+    tables = sim_sites.metered_site(4)
+    tables = replace(
+        tables,
+        buses=(make_bus("one", port="a"), make_bus("two", port="b")),
+        chargers=tuple(replace(row, bus=1) for row in tables.chargers),
+    )
+    load = Load("constant", (18_000,) * 3)
+    visits = tuple(Visit(f"bay{i}", 0) for i in (1, 2))
+    rig = VirtualRig(tables, Scenario(loads={"main": load}, visits=visits), tmp_path)
+    rig.run_for(60 * S_ns)
+    assert rig.setpoints_mA() == [7_000, 7_000, 0, 0]  # full, by the meter: 18 + 2 x 7 = 32 A
+    for _ in range(16):
+        rig.pass_one()
+        found = status_at(rig)
+        assert summary(found)[0] == "safe: main L3 carries at most 32 A of 32 A"
+        assert found["circuits"]["main"]["may_carry_A"] == [32.0] * 3
 
 
 def test_status_shows_percentiles_of_every_span_since_the_scan_was_started(tmp_path: Path) -> None:

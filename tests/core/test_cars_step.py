@@ -33,10 +33,11 @@ def at_rest(rng: random.Random, habits: list[Habits], **tunings: int) -> CarLoop
     return loop
 
 
-def stepped(seed: int, kinds: tuple[Habits, ...]) -> tuple[CarLoop, int]:
+def stepped(seed: int, kinds: tuple[Habits, ...], draw_lag_ns: int = 0) -> tuple[CarLoop, int]:
     """A loop at rest, one step of the building at any moment of a scan, and rest again."""
     rng = random.Random(f"step {seed}")
-    loop = at_rest(rng, [rng.choice(kinds) for _ in range(rng.randint(1, 12))])
+    habits = [rng.choice(kinds) for _ in range(rng.randint(1, 12))]
+    loop = at_rest(rng, habits, draw_lag_ns=draw_lag_ns)
     c = rng.choice((0, 0, 2))
     loop.step_building(c, any_load(rng, BUILDING_mA // 2), rng.randint(1, 499) * 1_000_000)
     from_ns = loop.now_ns
@@ -44,8 +45,8 @@ def stepped(seed: int, kinds: tuple[Habits, ...]) -> tuple[CarLoop, int]:
     return loop, from_ns
 
 
-def check_step(seed: int) -> CarLoop:
-    loop, from_ns = stepped(seed, STEADY)
+def check_step(seed: int, draw_lag_ns: int = 0) -> CarLoop:
+    loop, from_ns = stepped(seed, STEADY, draw_lag_ns)
     assert max(loop.plant.turns(from_ns)) <= 1, f"seed {seed}"
     assert loop.setpoints_mA() == settled_mA(loop), f"seed {seed}"
     assert loop.plant.violations == [], f"seed {seed}"
@@ -59,6 +60,12 @@ def test_one_step_of_the_building_turns_no_setpoint_twice(first_seed: int) -> No
     for seed in range(first_seed, first_seed + 10):
         n_writes += len(check_step(seed).plant.writes)
     assert n_writes > 100
+
+
+@pytest.mark.parametrize("first_seed", range(0, 20, 10))
+def test_one_step_turns_no_setpoint_twice_where_boxes_lag(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + 10):
+        check_step(seed, (300_000_000, NS_PER_S)[seed % 2])
 
 
 @pytest.mark.parametrize("seed", [256, 261])
@@ -90,13 +97,14 @@ def test_one_step_beside_cars_above_their_setpoint_turns_none_twice(first_seed: 
         assert loop.plant.over.found == [], f"seed {seed}"
 
 
-def woken(seed: int) -> tuple[CarLoop, int, int]:
+def woken(seed: int, draw_lag_ns: int = 0) -> tuple[CarLoop, int, int]:
     """Cars at their shares; one more is plugged in, and wakes some time after its offer."""
     rng = random.Random(f"wake {seed}")
     n = rng.randint(2, 10)
     late = rng.randrange(n)
     habits = [WAKING if i == late else rng.choice(STEADY) for i in range(n)]
-    tables = roomy_site(rng, n, BUILDING_mA, soft_start_ns=rng.choice((0, 40)) * NS_PER_S)
+    soft_start_ns = rng.choice((0, 40)) * NS_PER_S
+    tables = roomy_site(rng, n, BUILDING_mA, draw_lag_ns, soft_start_ns=soft_start_ns)
     loop = CarLoop(tables, rng, habits)
     for i, car in enumerate(loop.cars):
         if i != late:
@@ -111,8 +119,8 @@ def woken(seed: int) -> tuple[CarLoop, int, int]:
     return loop, late, from_ns
 
 
-def check_wake(seed: int) -> None:
-    loop, late, from_ns = woken(seed)
+def check_wake(seed: int, draw_lag_ns: int = 0) -> None:
+    loop, late, from_ns = woken(seed, draw_lag_ns)
     cuts = [
         (at_ns, i, before_mA, after_mA)
         for at_ns, i, before_mA, after_mA in loop.plant.writes
@@ -127,6 +135,12 @@ def check_wake(seed: int) -> None:
 def test_one_waking_car_cuts_nobody(first_seed: int) -> None:
     for seed in range(first_seed, first_seed + 10):
         check_wake(seed)
+
+
+@pytest.mark.parametrize("first_seed", range(0, 20, 10))
+def test_one_waking_car_cuts_nobody_where_boxes_lag(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + 10):
+        check_wake(seed, (300_000_000, NS_PER_S)[seed % 2])
 
 
 @pytest.mark.long

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from typing import Any
 
@@ -30,9 +29,11 @@ TUNING = {
 }
 
 
-def roomy_site(rng: random.Random, n: int, building_mA: int, **tunings: int) -> Tables:
+def roomy_site(
+    rng: random.Random, n: int, building_mA: int, draw_lag_ns: int = 0, **tunings: int
+) -> Tables:
     """All minima, a pilot tolerance each, fit beside a building of up to `building_mA`; what is
-    beyond is scarce."""
+    beyond is scarce. All boxes answer draws that are up to `draw_lag_ns` old."""
     circuits = [
         circuit("main", 0, is_dynamic=True, meter=0, background_mA=building_mA),
         circuit("sub", 0, parent=0),
@@ -49,13 +50,12 @@ def roomy_site(rng: random.Random, n: int, building_mA: int, **tunings: int) -> 
             failsafe_mA=0,
             fallback_mA=0,
             hold_ns=6 * NS_PER_S,
+            draw_lag_ns=draw_lag_ns,
         )
         for k in range(n)
     ]
     meters = [meter("grid", rng.choice((0, 300, 1000)) * 1_000_000)]
     meters.append(meter("wing", rng.choice((0, 500)) * 1_000_000))
-    draw_lag_ns = rng.choice((0, 0, 300, 1000)) * 1_000_000
-    chargers = [dataclasses.replace(row, draw_lag_ns=draw_lag_ns) for row in chargers]
     rows = site(circuits, chargers)
     circuits = [_fitted(rng, rows, c, building_mA) for c in range(3)]
     return site(circuits, chargers, meters, **{**TUNING, **tunings})

@@ -132,6 +132,11 @@ class Bus:
         return self._keeper.n_reopened
 
     @property
+    def hears_itself(self) -> bool:
+        """An echo came that the site file does not know of, and no reply without one since."""
+        return self._port.hears_itself
+
+    @property
     def n_stray_bytes(self) -> int:
         """Bytes that came when nobody was asked."""
         return self._port.n_stray_bytes

@@ -74,6 +74,7 @@ class BusTalk:
         waits = [station.patience for station in stations]
         gaps_ns = [wait.gap_ns for wait in waits if wait.gap_on_bus]
         self.stretch_ns = max(0, max(gaps_ns, default=0) - line.silent_ns)  # of every silence
+        self.has_told_echo = False
         self.deadline_ns = 0
         self.read_free_at_ns = FAR_ns  # from here on a read leaves no room for one more timeout
         self.give_at_ns = FAR_ns  # whoever may be given something must not be in its gap then
@@ -460,6 +461,9 @@ class BusTalk:
         self.image.exchange(
             station.device_i, reply.code, reply.exception_code, took_ns, reply.ended_at_ns
         )
+        if self.wire.hears_itself and not self.has_told_echo:
+            self.has_told_echo = True  # once: an adapter that echoes does so with every request
+            self.image.event(Event.ECHO, station.device_i, 0, 0, reply.ended_at_ns)
         if reply.code is not Code.NOT_SENT:
             self.free_at_ns[exchange.address] = reply.ended_at_ns + station.patience.gap_ns
         if reply.code in (Code.GOOD, Code.REFUSED):

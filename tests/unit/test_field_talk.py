@@ -7,6 +7,7 @@ import pytest
 
 from hw.wire import Code, Exchange, Patience
 from loadctl.arming import AUDIT_ns, Stage
+from loadctl.events import Event
 from loadctl.stations import ChargerStation
 from loadctl.talk import BusTalk
 from tests.support.builders import make_charger
@@ -439,3 +440,20 @@ def test_talk_silent_charger_takes_no_turn_in_the_status_rotation(tmp_path: Path
         bench.talk.begin()
         bench.talk.read()
     assert bench.addresses() == [11, 13, 11, 13]
+
+
+def test_talk_tells_of_an_echo_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1, n_meters=1)
+    bench.wire.answer = lambda exchange: (BAD, b"")
+    bench.wire.hears_itself = True
+    for _ in range(2):
+        bench.talk.begin()
+        bench.talk.read()
+    told = [e for e in bench.snapshot()["events"] if e["kind"] == Event.ECHO]
+    assert [e["who"] for e in told] == [0]
+
+
+def test_talk_says_nothing_of_an_echo_on_a_bus_without(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1, n_meters=1)
+    bench.talk.read()
+    assert [e for e in bench.snapshot()["events"] if e["kind"] == Event.ECHO] == []

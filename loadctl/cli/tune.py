@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from hw.toml_text import read_text
 from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli.params import DURATION_ns, json_option, runtime_dir_option
@@ -45,7 +46,6 @@ from loadctl.saving import (
     lasting,
     merged,
     note_saved,
-    read_text,
     values_on_disk,
 )
 from loadctl.site.save import write_over

@@ -133,6 +133,8 @@ def set_keys(
         if not has_value:
             raise UsageError(f"{pair!r} is not KEY=VALUE")
         name = live.find(text.strip())
+        if name.slots[0] in changes:
+            raise UsageError(f"{name.text}: is set twice")
         changes.update(zip(name.slots, parse_values(name, value), strict=True))
     if len(changes) > MOST_STAGED:
         raise UsageError(f"{len(changes)} values at once; at most {MOST_STAGED}")

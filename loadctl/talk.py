@@ -75,6 +75,7 @@ class BusTalk:
         gaps_ns = [wait.gap_ns for wait in waits if wait.gap_on_bus]
         self.stretch_ns = max(0, max(gaps_ns, default=0) - line.silent_ns)  # of every silence
         self.has_told_echo = False
+        self.echo_tried: set[int] = set()  # chargers whose last probe was a read for its sake
         self.deadline_ns = 0
         self.read_free_at_ns = FAR_ns  # from here on a read leaves no room for one more timeout
         self.give_at_ns = FAR_ns  # whoever may be given something must not be in its gap then
@@ -428,6 +429,11 @@ class BusTalk:
         order, self.probe_order = self.probe_order, None
         station, self.probe_station = self.probe_station, None
         if order is not None:
+            if self._echo_stands(order.station):
+                at_ns, who = self.wire.now_ns(), order.station.index
+                unsent = WriteResult(who, order.setpoint_mA, Code.NOT_SENT, at_ns)
+                self.refresh_results.append(unsent)
+                return
             result = self._write(order)
             if result.code is Code.GOOD:
                 order.station.is_silent = False
@@ -442,6 +448,22 @@ class BusTalk:
             if reply.code in (Code.GOOD, Code.REFUSED):
                 station.is_silent = False
             self._answered(station, reply)
+
+    def _echo_stands(self, station: ChargerStation) -> bool:
+        """After an echo no acknowledgement counts before another reply, and where all are silent
+        nobody is read: every other probe of a charger begins with a read, as long as its setpoint
+        at most. True where that left things as they were."""
+        if not self.wire.hears_itself or station.index in self.echo_tried:
+            self.echo_tried.discard(station.index)
+            return False
+        steps = [station.arming.read_setpoint, *(step.read for step in station.arming.steps)]
+        steps += [step.exchange for step in station.reading.steps]
+        exchange = next((step for step in steps if step is not None), None)
+        if exchange is None:
+            return False
+        self.echo_tried.add(station.index)
+        self._transact(station, exchange)
+        return self.wire.hears_itself
 
     def next_probe(self) -> ChargerStation | None:
         """The silent charger whose turn it is; the turn passes on with every call."""

@@ -75,7 +75,7 @@ class BusTalk:
         gaps_ns = [wait.gap_ns for wait in waits if wait.gap_on_bus]
         self.stretch_ns = max(0, max(gaps_ns, default=0) - line.silent_ns)  # of every silence
         self.has_told_echo = False
-        self.echo_tried: set[int] = set()  # chargers whose last probe was a read for its sake
+        self.told_in_vain: set[int] = set()  # chargers whose last probe was a setpoint
         self.deadline_ns = 0
         self.read_free_at_ns = FAR_ns  # from here on a read leaves no room for one more timeout
         self.give_at_ns = FAR_ns  # whoever may be given something must not be in its gap then
@@ -451,17 +451,17 @@ class BusTalk:
 
     def _echo_stands(self, station: ChargerStation) -> bool:
         """After an echo no acknowledgement counts before another reply, and where all are silent
-        nobody is read: every other probe of a charger begins with a read, as long as its setpoint
-        at most. True where that left things as they were."""
-        if not self.wire.hears_itself or station.index in self.echo_tried:
-            self.echo_tried.discard(station.index)
+        nobody is read: a charger that was told begins its next probe with a read, as long as its
+        setpoint at most. True where that left things as they were."""
+        if not self.wire.hears_itself or station.index not in self.told_in_vain:
+            self.told_in_vain.add(station.index)
             return False
+        self.told_in_vain.discard(station.index)
         steps = [station.arming.read_setpoint, *(step.read for step in station.arming.steps)]
         steps += [step.exchange for step in station.reading.steps]
         exchange = next((step for step in steps if step is not None), None)
         if exchange is None:
             return False
-        self.echo_tried.add(station.index)
         self._transact(station, exchange)
         return self.wire.hears_itself
 

@@ -56,6 +56,10 @@ class TimedWire:
     def is_open(self) -> bool:
         return self.wire.is_open
 
+    @property
+    def hears_itself(self) -> bool:
+        return self.wire.hears_itself
+
     def now_ns(self) -> int:
         return self.wire.now_ns()
 

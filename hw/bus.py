@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 ADDRESS_MAX = 255
+ECHO_WORDS = "where the adapter echoes always, set echo = true for this bus"
 
 
 class _Device:
@@ -131,6 +132,11 @@ class Bus:
         return self._keeper.n_reopened
 
     @property
+    def hears_itself(self) -> bool:
+        """An echo came that the site file does not know of, and no reply without one since."""
+        return self._port.hears_itself
+
+    @property
     def n_stray_bytes(self) -> int:
         """Bytes that came when nobody was asked."""
         return self._port.n_stray_bytes
@@ -188,12 +194,14 @@ class Bus:
         try:
             payload = self._talk(device, exchange)
             code = Code.GOOD
+            port.note_reply()
         except (BusError, minimalmodbus.ModbusException, OSError) as exc:
             exc.__traceback__ = None  # its frames refer to the error again: a cycle per refusal
             exc.__context__ = None
             code = self._code_of(exc, device)
             if isinstance(exc, DeviceRefused):
                 refusal = exc.exception_code
+                port.note_reply()
         ended_at_ns = self._clock.now_ns()
         if code is Code.NOT_SENT:
             device.counters.not_sent += 1
@@ -235,7 +243,7 @@ class Bus:
         if payload != request[:4]:
             raise BadFrame(f"acknowledges {payload.hex(' ')}, written was {request[:4].hex(' ')}")
         if self._port.hears_itself and not self._has_echo and exchange.function == WRITE_ONE:
-            raise BadFrame("this may be the adapter's echo: set has_echo for this bus")
+            raise BadFrame(f"this may be an echo: {ECHO_WORDS}")
         if device.late.is_ambiguous(exchange, self._clock.now_ns()):
             raise BadFrame("may acknowledge an earlier write of other values")
         return b""
@@ -252,7 +260,7 @@ class Bus:
             return Code.NO_ANSWER
         if isinstance(exc, BadFrame | minimalmodbus.ModbusException):
             if self._port.note_own_request():
-                device.counters.last_error = "the adapter echoes: set has_echo for this bus"
+                device.counters.last_error = f"the request came back: {ECHO_WORDS}"
             return Code.BAD_FRAME
         self._keeper.lose(open_error_words(exc))
         return Code.NO_ANSWER if self._port.has_begun else Code.NOT_SENT

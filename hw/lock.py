@@ -12,10 +12,13 @@ import fcntl
 import os
 import re
 import stat
+import termios
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadctl.errors import BusError
+
+IN_PYSERIAL = re.compile(r"\[Errno (-?\d+)\] (.*)", re.DOTALL)
 
 
 def is_url(port: str) -> bool:
@@ -81,7 +84,11 @@ def lock_file_of(url: str, lock_dir: Path) -> Path:
 
 def open_error_words(exc: BaseException) -> str:
     """Say in one line why a port does not open and what to look at."""
+    words = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
     number = exc.errno if isinstance(exc, OSError) else None
+    wrapped = IN_PYSERIAL.search(words)
+    if wrapped is not None:
+        number, words = number or int(wrapped[1]), wrapped[2]
     if number == errno.ENOENT:
         return "no such device; look at the cable and at `port` in the site file"
     if number in (errno.EACCES, errno.EPERM):
@@ -92,5 +99,6 @@ def open_error_words(exc: BaseException) -> str:
         return "is not a serial port"
     if number == errno.ECONNREFUSED:
         return "connection refused; is the gateway on, and does it listen on this port?"
-    words = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    if isinstance(exc, termios.error) and exc.args[:1] == (errno.EINVAL,):
+        return "does not take this speed, parity or number of stop bits"
     return " ".join(words.split()) or type(exc).__name__

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -34,6 +33,7 @@ from hw.device_map import (
 from hw.map_registers import NOTHING, RegisterReader
 from hw.map_section import Section, text_of
 from hw.registers import Register
+from hw.toml_text import parsed, read_text
 from hw.wire import Patience
 from loadctl.errors import ConfigError
 from loadctl.units import NS_PER_MS, NS_PER_S
@@ -78,10 +78,7 @@ def load_maps(extra_dirs: Sequence[Path] = ()) -> dict[str, dict[str, Any]]:
 
 def read_map(path: Path) -> dict[str, Any]:
     """One file, parsed and checked."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    raw = parsed(path, read_text(path))
     device_map = parse_map(raw, str(path))
     if device_map.id != path.stem:
         raise ConfigError(f"{path}: id: {device_map.id!r} is not the file's name {path.stem!r}")

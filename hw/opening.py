@@ -41,6 +41,7 @@ __all__ = [
     "let_go",
     "open_port",
     "open_serial",
+    "try_port",
 ]
 
 Address = tuple[
@@ -100,6 +101,15 @@ def open_port(
     except (OSError, ValueError, termios.error) as exc:
         if lock_fd not in (held_lock_fd, -1):
             os.close(lock_fd)
+        raise BusError(f"port {url}: {open_error_words(exc)}") from exc
+
+
+def try_port(url: str, line: Line, uses_rs485_mode: bool) -> None:
+    """Open a port that cannot be shared, and close it again; BusError says why it cannot be."""
+    try:
+        serial_port, _ = open_serial(url, line, uses_rs485_mode)
+        serial_port.close()
+    except (OSError, ValueError, termios.error) as exc:
         raise BusError(f"port {url}: {open_error_words(exc)}") from exc
 
 
@@ -247,7 +257,7 @@ def open_serial(
             os.close(fd)
     write_timeout_s = None if scheme in ("loop", "rfc2217") else 0  # they know no such thing
     port = serial.serial_for_url(url, do_not_open=True, timeout=0, write_timeout=write_timeout_s)
-    set_line(port, line, line.parity)
+    set_line(port, line, serial.PARITY_NONE if is_pty(urlsplit(url).path) else line.parity)
     port.open()
     return port, modes
 
@@ -260,9 +270,7 @@ def open_tty(
         raise ValueError("is not a serial port")
     port = serial.Serial(timeout=0, write_timeout=0)
     port.port = path
-    # A pseudo-terminal has no parity, and says so with an error when it is opened a second time.
-    is_pty = os.path.realpath(path).startswith("/dev/pts/")
-    set_line(port, line, serial.PARITY_NONE if is_pty else line.parity)
+    set_line(port, line, serial.PARITY_NONE if is_pty(path) else line.parity)
     modes = []
     if uses_rs485_mode:
         modes.append(open_in_rs485_mode(port))
@@ -270,6 +278,11 @@ def open_tty(
         port.open()
     modes.append(set_low_latency(port))
     return port, tuple(modes)
+
+
+def is_pty(path: str) -> bool:
+    """It has no parity, and says so with an error when it is opened a second time."""
+    return os.path.realpath(path).startswith("/dev/pts/")
 
 
 def set_line(port: serial.SerialBase, line: Line, parity: str) -> None:

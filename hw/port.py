@@ -73,7 +73,7 @@ class Port:
         self.has_begun = False  # whether anything of this exchange left
         self.begun_at_ns = 0
         self.first_at_ns = 0  # first byte of the reply, where one came
-        self.hears_itself = False  # an echo was seen that the site file does not know of
+        self.hears_itself = False  # an undeclared echo came, and since then no reply without one
         self.n_stray_bytes = 0
         self._line = line
         self._clock = clock
@@ -189,16 +189,24 @@ class Port:
 
     def note_own_request(self) -> bool:
         """Whether what came back instead of a read reply is the request itself; remembered."""
-        n = min(self._n_received, len(self._request))
         is_own = (
-            n > 3
-            and self._request[1] in READ_FUNCTIONS
-            and self._buffer[:n] == self._request[:n]
-            and not self._has_echo
+            self._request[1] in READ_FUNCTIONS and self._begins_as_request() and not self._has_echo
         )
         if is_own:
             self.hears_itself = True
         return is_own
+
+    def note_reply(self) -> None:
+        """A whole reply with nothing before it: an adapter that echoes could not have left it so.
+
+        The acknowledgement of a write of one register is the request again and proves nothing.
+        """
+        if not self._begins_as_request():
+            self.hears_itself = False
+
+    def _begins_as_request(self) -> bool:
+        n = min(self._n_received, len(self._request))
+        return n > 3 and self._buffer[:n] == self._request[:n]
 
     def _wait_for_silence(self, serial: SerialLike) -> None:
         """Wait for the start and, if bytes still come in then, until they have stopped.

@@ -143,6 +143,7 @@ class _InstantWire:
     """Answers every request well, at once, with zeros."""
 
     is_open = True
+    hears_itself = False
 
     def now_ns(self) -> int:
         return time.monotonic_ns()

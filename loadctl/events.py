@@ -40,6 +40,7 @@ class Event(IntEnum):
     METER_BACK = 21  # who: meter
     SLOW_REPLY = 30  # who: device, first: us taken, second: us that the plan counts
     SHORTER_READS = 31  # who: device, first: exception code, second: reads from now on
+    ECHO = 32  # who: device that was asked
     EXTERNAL_LIMIT = 40  # who: circuit, first: lowest current in mA, second: W; -1: has none
     EXTERNAL_FREE = 41  # who: circuit
     EXTERNAL_LOST = 42  # who: circuit, first and second as of a limit: what counts from now on
@@ -94,6 +95,7 @@ _WORDS = {
     Event.SLOW_REPLY: "{who} took {first} us, the plan counts {second} us",
     Event.SHORTER_READS: "{who} refuses to be read in one block (exception {first}):"
     " values in {second} reads from now on",
+    Event.ECHO: "{who} was asked and the request itself came back: does the adapter echo?",
     Event.EXTERNAL_LIMIT: "{who} is limited from outside to {limit}",
     Event.EXTERNAL_FREE: "{who} is not limited from outside",
     Event.EXTERNAL_LOST: "{who} hears nothing from outside any more: {limit} counts",

@@ -7,7 +7,6 @@ the site file before anybody is asked. Changes nothing itself. Commands only, ne
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hw.devices import DeviceMap, parse_map
+from hw.toml_text import values_of
 from loadctl import tables as plain
 from loadctl.errors import CheckRefused, ConfigError, NotRunning, UsageError
 from loadctl.image import Reader
@@ -99,7 +99,7 @@ class LiveSite:
             value = in_force(site, layer, now_ns)
             if value != site:
                 values[slot] = value
-        raw = self.with_values(tomllib.loads(self.source.text), values)
+        raw = self.with_values(values_of(self.source.text), values)
         problems = Problems("", Places())
         try:
             site = site_of(

@@ -14,13 +14,13 @@ import fcntl
 import hashlib
 import os
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hw.lock import open_lock, own_like_parent
-from loadctl.errors import NotRunning, UsageError
+from hw.toml_text import parsed, read_text
+from loadctl.errors import ConfigError, NotRunning, UsageError
 
 SYSTEM_DIR = Path("/run/loadctl")
 LOCK, TABLES, IMAGE, LINK = "lock", "tables.json", "image", "link"
@@ -63,8 +63,8 @@ def slug(site_name: str) -> str:
 def name_in_file(path: Path) -> str | None:
     """The name of the site in a site file, also in one with mistakes; None where there is none."""
     try:
-        name = tomllib.loads(path.read_text())["site"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+        name = parsed(path, read_text(path))["site"]["name"]
+    except (ConfigError, KeyError, TypeError):
         return None
     return name if isinstance(name, str) else None
 

@@ -17,6 +17,11 @@ class FieldWire(Wire, Protocol):
 
     @property
     def is_open(self) -> bool: ...
+    @property
+    def hears_itself(self) -> bool:
+        """A request came back where none should, and no reply without one came since."""
+        ...
+
     def new_scan(self) -> None: ...
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from hw.toml_text import parsed, read_text
 from loadctl.errors import CheckRefused, ConfigError
 from loadctl.live import LiveSite, Name, file_value, names_of
 from loadctl.runtime import SiteDir
@@ -48,15 +48,6 @@ def alone(site_dir: SiteDir) -> Iterator[None]:
         os.close(fd)
 
 
-def read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is no UTF-8 text") from None
-
-
 def merged(live: LiveSite, path: Path, text: str) -> Merged:
     """The text with what was asked for until the end, checked as a whole.
 
@@ -83,11 +74,8 @@ def file_values(live: LiveSite, names: list[Name]) -> dict[tuple[str, ...], obje
 
 
 def loaded(live: LiveSite, path: Path, text: str) -> Site:
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return site_of(path, text, raw, Problems(str(path), find_places(text)), live.tables.maps)
+    problems = Problems(str(path), find_places(text))
+    return site_of(path, text, parsed(path, text), problems, live.tables.maps)
 
 
 def values_on_disk(live: LiveSite) -> dict[int, int]:

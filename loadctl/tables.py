@@ -164,6 +164,8 @@ def load_file(path: Path) -> Tables:
     """What a site left in its runtime directory, which may be of a version with other rows."""
     try:
         return load(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LoadctlError(f"{path}: is damaged ({error}); start the site anew") from error
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         words = str(error) or type(error).__name__
         raise LoadctlError(f"{path}: written by another version ({words})") from error

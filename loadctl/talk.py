@@ -74,6 +74,8 @@ class BusTalk:
         waits = [station.patience for station in stations]
         gaps_ns = [wait.gap_ns for wait in waits if wait.gap_on_bus]
         self.stretch_ns = max(0, max(gaps_ns, default=0) - line.silent_ns)  # of every silence
+        self.has_told_echo = False
+        self.told_in_vain: set[int] = set()  # chargers whose last probe was a setpoint
         self.deadline_ns = 0
         self.read_free_at_ns = FAR_ns  # from here on a read leaves no room for one more timeout
         self.give_at_ns = FAR_ns  # whoever may be given something must not be in its gap then
@@ -427,6 +429,11 @@ class BusTalk:
         order, self.probe_order = self.probe_order, None
         station, self.probe_station = self.probe_station, None
         if order is not None:
+            if self._echo_stands(order.station):
+                at_ns, who = self.wire.now_ns(), order.station.index
+                unsent = WriteResult(who, order.setpoint_mA, Code.NOT_SENT, at_ns)
+                self.refresh_results.append(unsent)
+                return
             result = self._write(order)
             if result.code is Code.GOOD:
                 order.station.is_silent = False
@@ -441,6 +448,22 @@ class BusTalk:
             if reply.code in (Code.GOOD, Code.REFUSED):
                 station.is_silent = False
             self._answered(station, reply)
+
+    def _echo_stands(self, station: ChargerStation) -> bool:
+        """After an echo no acknowledgement counts before another reply, and where all are silent
+        nobody is read: a charger that was told begins its next probe with a read, as long as its
+        setpoint at most. True where that left things as they were."""
+        if not self.wire.hears_itself or station.index not in self.told_in_vain:
+            self.told_in_vain.add(station.index)
+            return False
+        self.told_in_vain.discard(station.index)
+        steps = [station.arming.read_setpoint, *(step.read for step in station.arming.steps)]
+        steps += [step.exchange for step in station.reading.steps]
+        exchange = next((step for step in steps if step is not None), None)
+        if exchange is None:
+            return False
+        self._transact(station, exchange)
+        return self.wire.hears_itself
 
     def next_probe(self) -> ChargerStation | None:
         """The silent charger whose turn it is; the turn passes on with every call."""
@@ -460,6 +483,9 @@ class BusTalk:
         self.image.exchange(
             station.device_i, reply.code, reply.exception_code, took_ns, reply.ended_at_ns
         )
+        if self.wire.hears_itself and not self.has_told_echo:
+            self.has_told_echo = True  # once: an adapter that echoes does so with every request
+            self.image.event(Event.ECHO, station.device_i, 0, 0, reply.ended_at_ns)
         if reply.code is not Code.NOT_SENT:
             self.free_at_ns[exchange.address] = reply.ended_at_ns + station.patience.gap_ns
         if reply.code in (Code.GOOD, Code.REFUSED):

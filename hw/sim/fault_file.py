@@ -7,13 +7,13 @@ each with file, place, value and bound. Amps, volts and seconds exist here only.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hw.sim.fault import BOUNDS, KINDS, Fault, names_of, who_kind
+from hw.toml_text import parsed, read_text
 from loadctl.errors import ConfigError
 from loadctl.units import NS_PER_S, PHASE_NAMES
 
@@ -56,14 +56,7 @@ def keys_of(kind: str) -> list[str]:
 
 def load_faults(path: Path, tables: Tables) -> tuple[Fault, ...]:
     """All faults of a file, in its order; ConfigError with one line for everything wrong."""
-    try:
-        raw = tomllib.loads(path.read_bytes().decode(), parse_float=Decimal)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is no UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    raw = parsed(path, read_text(path), parse_float=Decimal)
     lines: list[str] = []
     for key in raw:
         if key != "fault":

@@ -58,6 +58,8 @@ class _Arrival(NamedTuple):
 class VirtualWire:
     """One bus; implements `hw.wire.Wire`. `late_ns` is as for the real bus."""
 
+    hears_itself = False
+
     def __init__(self, clock: VirtualClock, line: Line, slaves: SlaveLine, late_ns: int) -> None:
         self.line = line
         self.slaves = slaves

@@ -1,7 +1,7 @@
 """A terminal that shows a screen, and is as it was before on every way out.
 
-Owns the alternate screen while it is entered. Without a terminal nothing is drawn before the end;
-that is no error. Commands only, main thread.
+Owns the alternate screen while it is entered. Without a terminal the lines are printed, each time
+they are shown or at the end only. Commands only, main thread.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from loadctl.cli.paint import CLEAR, ENTER, NO_LIMIT, Painter, leave
 from loadctl.cli.view import UNLIMITED_LINES
 
 REDRAW_EVERY_s = 0.25
+PRINT_EVERY_s = 1.0  # without a terminal everything stays, and is read line by line
 PIPE_CELLS = 120
 USUAL_SIZE = (80, 24)  # of a serial line, which does not say
 BITS_PER_BYTE = 10  # start, eight data, stop
@@ -54,15 +55,20 @@ def end_on_signals() -> None:
 
 
 class View:
-    """`with View(console) as view:` then `show` lines; without a terminal the last are printed.
+    """`with View(console) as view:` then `show` lines; without a terminal they are printed where
+    `prints_all`, or else the last ones at the end.
 
     `baud`: of a slow line behind the terminal; of a serial line itself it is known.
     """
 
-    def __init__(self, console: Console, baud: int | None = None) -> None:
+    def __init__(
+        self, console: Console, baud: int | None = None, *, prints_all: bool = False
+    ) -> None:
         self.console = console
         self.glyphs = glyphs_for(console)
         self.is_live = console.is_terminal and not console.is_dumb_terminal
+        self.every_s = REDRAW_EVERY_s if self.is_live or not prints_all else PRINT_EVERY_s
+        self._prints_all = prints_all
         self._baud = baud
         self._painter: Painter | None = None
         self._last: Sequence[Text] = ()
@@ -77,9 +83,8 @@ class View:
         if self.is_live:
             with contextlib.suppress(OSError):  # the terminal is gone
                 self._write(leave(self.size[1]))
-            return
-        for line in self._last:
-            self.console.print(line, soft_wrap=True)
+        elif not self._prints_all:
+            self._print(self._last)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,13 +98,20 @@ class View:
         return columns or USUAL_SIZE[0], lines or USUAL_SIZE[1]
 
     def show(self, lines: Sequence[Text]) -> None:
-        self._last = lines
         if not self.is_live:
+            if self._prints_all:
+                self._print([*([Text()] if self._last else []), *lines])
+            self._last = lines
             return
         if self._painter is None or (self._painter.width, self._painter.height) != self.size:
             self._painter = self._make_painter()
             self._write(CLEAR)
         self._write(self._painter.frame(lines))
+
+    def _print(self, lines: Sequence[Text]) -> None:
+        for line in lines:
+            self.console.print(line, soft_wrap=True)
+        self.console.file.flush()  # whoever reads it reads it now
 
     def _make_painter(self) -> Painter:
         kind = os.environ.get("TERM", "")

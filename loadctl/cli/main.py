@@ -10,10 +10,11 @@ import importlib
 import io
 import os
 import sys
+from typing import Any
 
 import click
 
-from loadctl.errors import LoadctlError
+from loadctl.errors import EXIT_NO, LoadctlError
 
 COMMANDS = {
     "backup": ("loadctl.cli.backup:backup", "Save site files, maps and journals in one file."),
@@ -70,17 +71,54 @@ def cli() -> None:
     """Share a supply among EV chargers on RS-485, locally and within every fuse."""
 
 
+class OutputError(OSError):
+    """Standard output takes nothing: a full disk, a device that is gone."""
+
+
+class Output(io.FileIO):
+    """Standard output whose errors can be told from those of other files."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror) from None
+
+
+def use_output() -> None:
+    """A terminal that lacks a character gets "?"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    stream = sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(Output(stream.fileno(), "w", closefd=False)),
+            stream.encoding,
+            stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+
+
 def main() -> None:
     """Run the command line; every error that we raise on purpose is printed line by line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets "?"
-            stream.reconfigure(errors="replace")
+    use_output()
     try:
-        cli.main(prog_name="loadctl")
+        try:
+            cli.main(prog_name="loadctl")
+        except SystemExit:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what does not get out is to be known before the exit code is
+            raise
     except LoadctlError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputError) as error:
         # The reader of our output went away (`loadctl check ... | head`): nothing is left to say.
+        if isinstance(error, OutputError):
+            click.echo(f"the output cannot be written: {error.strerror}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(EXIT_NO)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
+from loadctl.cli.times import SECONDS, SPAN
 from loadctl.units import NS_PER_S
 
-SECONDS_PER_UNIT = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|)")
+SECONDS_ALONE = re.compile(r"\d+(?:\.\d+)?")
 
 
 class DurationType(click.ParamType[int]):
-    """A span such as 20s, 1.5min or 2h; plain numbers are seconds. Converts to ns."""
+    """A span such as 20s, 1.5min, 2h or 3d; plain numbers are seconds. Converts to ns."""
 
     name = "duration"
 
@@ -23,10 +23,12 @@ class DurationType(click.ParamType[int]):
     ) -> int:
         if isinstance(value, int):
             return value
-        match = DURATION.fullmatch(str(value).strip())
+        text = str(value).strip()
+        match = SPAN.fullmatch(f"{text}s" if SECONDS_ALONE.fullmatch(text) else text)
         if match is None:
-            self.fail(f"{value!r} is no duration; write for example 20s, 10min or 2h", param, ctx)
-        duration_ns = round(float(match[1]) * SECONDS_PER_UNIT[match[2]] * NS_PER_S)
+            words = f"{value!r} is no duration; write for example 20s, 10min, 2h or 3d"
+            self.fail(words, param, ctx)
+        duration_ns = round(float(match[1]) * SECONDS[match[2]] * NS_PER_S)
         if duration_ns == 0:
             self.fail(f"{value!r} is not above 0 s", param, ctx)
         return duration_ns

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from hw.toml_text import parsed, read_text
 from loadctl import runtime
 from loadctl.cli.params import runtime_dir_option
 from loadctl.errors import ConfigError, NotRunning
@@ -164,12 +164,10 @@ def name_of(site: str) -> str:
     at."""
     if not site.endswith(".toml"):
         return site
+    raw = parsed(Path(site), read_text(Path(site)))
     try:
-        with Path(site).open("rb") as file:
-            return str(tomllib.load(file)["site"]["name"])
-    except OSError as error:
-        raise ConfigError(f"{site}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        return str(raw["site"]["name"])
+    except (KeyError, TypeError) as error:
         raise ConfigError(f"{site}: no site file with a site.name ({error})") from error
 
 

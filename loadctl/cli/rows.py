@@ -18,6 +18,7 @@ from loadctl.cli.look import Look
 from loadctl.reasons import time_text
 from loadctl.units import PHASE_NAMES
 
+LEAST_WITH_HEADING = 3  # lines: it, one row, and the others counted
 NEARLY_FULL = 0.9
 BAR_LEAST_CELLS, BAR_MOST_CELLS = 8, 40
 BAR_BESIDE_HISTORY_CELLS = 24
@@ -36,22 +37,26 @@ Row = dict[str, Any]
 def circuits(
     status: Status, n_lines: int, width: int, glyphs: Glyphs, look: Look | None = None
 ) -> list[Text]:
-    """A bar per phase; the fullest phase only where that is too much; then the fullest circuits."""
+    """A bar per phase; the fullest phase only where that is too much; then the fullest circuits.
+    Where no circuit has room below it, the heading goes."""
     found = status["circuits"]
     phases = {name: [0, 1, 2] for name in found}
     if n_lines < 1 + 3 * len(found):
         phases = {name: [fullest(circuit)] for name, circuit in found.items()}
     shown = list(found)
     rest = Text()
-    if n_lines < 1 + len(shown) and len(phases[shown[0]]) == 1:
+    has_heading = n_lines >= LEAST_WITH_HEADING or n_lines > len(shown)
+    room = n_lines - has_heading
+    if room < len(shown):
         by_fullness = sorted(shown, key=lambda name: -fullness(found[name], phases[name][0]))
-        chosen, left = by_fullness[: max(n_lines - 2, 0)], by_fullness[max(n_lines - 2, 0) :]
+        n_shown = max(room - 1, 0)
+        chosen, left = by_fullness[:n_shown], by_fullness[n_shown:]
         shown = [name for name in shown if name in chosen]
         percent = max(round(100 * fullness(found[name], phases[name][0])) for name in left)
-        rest = Text(f" and {len(left)} more circuits, the fullest at {percent} %", "dim")
-    lines = _circuit_table(
-        found, [(name, p) for name in shown for p in phases[name]], width, glyphs, look
-    )
+        words = f"and {len(left)} more circuits" if chosen else f"{len(left)} circuits"
+        rest = Text(f" {words}, the fullest at {percent} %", "dim")
+    rows = [(name, p) for name in shown for p in phases[name]]
+    lines = _circuit_table(found, rows, width, glyphs, look)[0 if has_heading else 1 :]
     return [*lines, rest][:n_lines] if rest else lines[:n_lines]
 
 
@@ -214,20 +219,22 @@ def chargers(
     found = status["chargers"]
     names = list(found) if look is None else look.ordered(found)
     shown, rest = names, Text()
-    if look is not None and look.offset is not None and n_lines < 1 + len(found):
-        shown = look.window(names, n_lines - 2)
+    has_heading = n_lines >= LEAST_WITH_HEADING or n_lines > len(found)
+    room = n_lines - has_heading
+    n_shown = max(room - 1, 0)
+    if look is not None and look.offset is not None and room < len(found):
+        shown = look.window(names, n_shown)
         rest = _window_words(names, shown)
-    elif n_lines < 1 + len(found):
-        n_shown = max(n_lines - 2, 0)
+    elif room < len(found):
         by_interest = sorted(names, key=lambda name: _interest(found[name]))
         chosen, left = set(by_interest[:n_shown]), by_interest[n_shown:]
         shown = [name for name in names if name in chosen]
-        rest = _rest_of_chargers([found[name] for name in left])
+        rest = _rest_of_chargers([found[name] for name in left], is_all=not shown)
         if look is not None:
             look.window(names, n_shown)
     columns = _charger_columns(width, has_history=look is not None)
     cells = [_charger_cells(name, found[name], look, glyphs) for name in shown]
-    lines = table(columns, cells, width, glyphs)
+    lines = table(columns, cells, width, glyphs)[0 if has_heading else 1 :]
     return [*lines, rest][:n_lines] if rest else lines[:n_lines]
 
 
@@ -293,14 +300,15 @@ def _window_words(names: Sequence[str], shown: Sequence[str]) -> Text:
     return Text(f" {first} to {last} of {len(names)} chargers", "dim")
 
 
-def _rest_of_chargers(left: Sequence[Row]) -> Text:
+def _rest_of_chargers(left: Sequence[Row], *, is_all: bool) -> Text:
     counts: dict[str, int] = {}
     for charger in left:
         words, _ = state_of(charger)
         counts[words] = counts.get(words, 0) + 1
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     words = ", ".join(f"{count} {state}" for state, count in ordered)
-    return Text(f" and {len(left)} more: {words}", "dim")
+    head = f"{len(left)} chargers" if is_all else f"and {len(left)} more"
+    return Text(f" {head}: {words}", "dim")
 
 
 # events

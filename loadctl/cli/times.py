@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)")
 SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
+SPAN = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(SECONDS)})")
 CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
@@ -34,7 +34,7 @@ class TimeType(click.ParamType[datetime]):
 
 def parse_time(text: str, now: datetime) -> datetime | None:
     """None where it is no time. What names no zone is local, with the summer time of its day."""
-    ago = AGO.fullmatch(text)
+    ago = SPAN.fullmatch(text)
     try:
         if ago is not None:
             return now - timedelta(seconds=float(ago[1]) * SECONDS[ago[2]])

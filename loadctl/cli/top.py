@@ -52,14 +52,14 @@ def top(
     watch, look = Watch(site_dir), Look()
     try:
         with (
-            live.View(live.make_console(), baud) as view,
+            live.View(live.make_console(), baud, prints_all=True) as view,
             Keyboard(can_stop=True) as keyboard,
             live.Suspension(view, keyboard) as suspension,
         ):
             for now_ns in live.ticks(for_ns):
                 suspension.check()
                 view.show(watch.lines(now_ns, view, footer(look, keyboard), look))
-                for key in keyboard.pressed(live.REDRAW_EVERY_s):
+                for key in keyboard.pressed(view.every_s):
                     if KEYS.get(key) == "quit":
                         return
                     look.press(KEYS.get(key, key))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from hw.toml_text import read_text
 from loadctl import runtime
 from loadctl import tables as plain
 from loadctl.cli.params import DURATION_ns, json_option, runtime_dir_option
@@ -45,7 +46,6 @@ from loadctl.saving import (
     lasting,
     merged,
     note_saved,
-    read_text,
     values_on_disk,
 )
 from loadctl.site.save import write_over
@@ -133,6 +133,8 @@ def set_keys(
         if not has_value:
             raise UsageError(f"{pair!r} is not KEY=VALUE")
         name = live.find(text.strip())
+        if name.slots[0] in changes:
+            raise UsageError(f"{name.text}: is set twice")
         changes.update(zip(name.slots, parse_values(name, value), strict=True))
     if len(changes) > MOST_STAGED:
         raise UsageError(f"{len(changes)} values at once; at most {MOST_STAGED}")

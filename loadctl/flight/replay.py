@@ -83,6 +83,11 @@ class Recording:
     def metas(self) -> list[Meta]:
         return [item.meta for item in self.items if item.meta is not None]
 
+    def require_scans(self) -> None:
+        if not self.metas:
+            why = [note.words for note in self.notes] or ["the recording ends behind its head"]
+            raise UsageError(f"there is no scan to replay: {'; '.join(why)}")
+
 
 @dataclass(slots=True)
 class Played:
@@ -225,6 +230,7 @@ class Replay:
             and not self.span.before(item.meta.last_scan, item.meta.utc_ns(item.meta.last_at_ns))
             and not self.span.behind(item.meta.first_scan, item.meta.utc_ns(item.meta.first_at_ns))
         ]
+        self.recording.require_scans()
         if not known:
             raise UsageError("nothing was recorded between --from and --to")
         first = known[0]

@@ -42,9 +42,8 @@ def _place(recording: Recording, option: str, text: str | None) -> tuple[int | N
 
 def _last_within(recording: Recording, of_day: time) -> datetime:
     """The last moment of that time of day that the recording reaches."""
+    recording.require_scans()
     metas = recording.metas
-    if not metas:
-        raise UsageError("nothing was recorded")
     end_s = metas[-1].utc_ns(metas[-1].last_at_ns) / NS_PER_S
     end = datetime.fromtimestamp(end_s).astimezone()
     moment = datetime.combine(end.date(), of_day).astimezone()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hw.clock import MonotonicClock
 from hw.devices import DeviceMap, parse_map
-from hw.opening import OpenPort, close_port, open_port
+from hw.opening import OpenPort, close_port, open_port, try_port
 from hw.wire import Line
 from loadctl import realtime, runtime
 from loadctl import tables as plain
@@ -106,6 +106,8 @@ def open_ports(tables: Tables, lock_dir: Path) -> list[OpenPort]:
         try:
             line = Line(row.baud, row.frame)
             ports.append(open_port(row.port, line, lock_dir, row.uses_rs485_mode))
+            if ports[-1].data_fd < 0:  # the scan opens it; that it cannot is to be known now
+                try_port(row.port, line, row.uses_rs485_mode)
         except BusError as error:
             for port in ports:
                 close_port(port)

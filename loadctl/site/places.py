@@ -10,6 +10,8 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 
+from hw.toml_text import MARK
+
 Path = tuple[str | int, ...]
 
 KEY_PART = re.compile(r"""\s*(?:([A-Za-z0-9_-]+)|"((?:[^"\\]|\\.)*)"|'([^']*)')\s*""")
@@ -34,6 +36,14 @@ class Places:
                 return self.lines[path[:length]]
         return None
 
+    def path_at(self, line: int) -> Path:
+        """The key whose value stands in this line; () where there is none."""
+        return max(
+            (path for path, at in self.lines.items() if at <= line),
+            key=lambda path: (self.lines[path], len(path)),
+            default=(),
+        )
+
     def note(self, path: Path, line: int) -> None:
         if path in self.declared:
             self.repeated.append((path, line))
@@ -48,7 +58,7 @@ def find_places(text: str) -> Places:
     table: Path = ()
     open_string = ""  # what ends the multi-line string that we are in
     depth = 0  # of brackets that a value has open
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(text.removeprefix(MARK).split("\n"), start=1):
         rest = line
         if not open_string and depth == 0:
             header = re.match(r"\s*(\[\[?)", line)

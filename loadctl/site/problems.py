@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from hw import toml_text
 from loadctl.errors import ConfigError
 from loadctl.site.places import Path, Places, find_places
 from loadctl.units import N_PHASES, PHASE_NAMES
@@ -35,6 +36,8 @@ BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 UNIT = re.compile(r"_(A_per_s|kW|ms|A|V|s)$")
 PLACE_IN_TOML_ERROR = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 NUMBER_WITH_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(A|kW|V|s|ms)?\s*", re.IGNORECASE)
+
+HUGE = 10**15  # no bound is near
 
 LAST_LINE = 1 << 30  # what has no place in the file is told last
 
@@ -65,19 +68,18 @@ class Problems:
 
 def read_toml(path: FilePath) -> tuple[str, dict[str, Any], Problems]:
     """Text, values and an empty list of problems of a TOML file; a file that is none is refused."""
-    try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is no UTF-8 text") from None
+    text = toml_text.read_text(path)
     places = find_places(text)
+    problems = Problems(str(path), places)
     try:
-        return text, tomllib.loads(text), Problems(str(path), places)
+        return text, toml_text.values_of(text), problems
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(_toml_error_text(path, text, places, str(error))) from None
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise ConfigError(f"{path}: {error}") from None
+    except ValueError:
+        for line, words in toml_text.long_numbers(text):
+            problems.add(places.path_at(line), words)
+        problems.raise_if_any()
+        raise
     except RecursionError:
         raise ConfigError(f"{path}: lists or tables nested too deeply") from None
 
@@ -131,7 +133,10 @@ def path_text(path: Path) -> str:
 
 
 def number_text(value: float | int | Decimal) -> str:
-    """A number as a person writes it: no exponent, no trailing zeros."""
+    """A number as a person writes it: no exponent, no trailing zeros; the first digits of one that
+    nobody means."""
+    if value >= HUGE or value <= -HUGE:
+        return f"{value:g}" if isinstance(value, float) else f"{Decimal(value):f}"[:12] + "..."
     text = f"{Decimal(str(value)):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -241,6 +246,10 @@ def _finding_text(item: ErrorDetails, model: type[BaseModel]) -> str:
 def _no_number_text(value: object, key: str, *, is_whole: bool) -> str:
     if isinstance(value, float):
         return f"{value} is no whole number" if is_whole else f"{value} is no number to count with"
+    if (
+        isinstance(value, int) and abs(value) >= HUGE
+    ):  # so large that it does not fit a float either
+        return f"{shown(value)} is too large to count with"
     wanted = "whole number" if is_whole else "number"
     unit = UNIT.search(key)
     of_unit = f" of {UNIT_WORDS[unit[1]]}" if unit else ""

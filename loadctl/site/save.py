@@ -19,6 +19,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Array, Table
 
+from hw.toml_text import MARK
 from loadctl.disk import sync_folder
 from loadctl.errors import ConfigError, LoadctlError
 
@@ -26,7 +27,7 @@ from loadctl.errors import ConfigError, LoadctlError
 def edited(text: str, values: Mapping[tuple[str, ...], Any], path: Path) -> str:
     """The text with these values in it; a table that it lacks comes to stand at its end."""
     try:
-        document = tomlkit.parse(text)
+        document = tomlkit.parse(text.removeprefix(MARK))
     except TOMLKitError as error:
         raise ConfigError(f"{path}: {error}") from None
     for (*tables, key), value in values.items():
@@ -36,7 +37,7 @@ def edited(text: str, values: Mapping[tuple[str, ...], Any], path: Path) -> str:
                 at[name] = tomlkit.table()
             at = at[name]
         _put(at, key, value)
-    new = tomlkit.dumps(document)
+    new = MARK * text.startswith(MARK) + tomlkit.dumps(document)
     has_only_crlf = "\r\n" in text and not re.search("(?<!\r)\n", text)
     return re.sub("(?<!\r)\n", "\r\n", new) if has_only_crlf else new
 

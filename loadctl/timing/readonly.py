@@ -27,6 +27,10 @@ class ReadOnlyWire:
     def is_open(self) -> bool:
         return self._wire.is_open
 
+    @property
+    def hears_itself(self) -> bool:
+        return self._wire.hears_itself
+
     def now_ns(self) -> int:
         return self._wire.now_ns()
 

@@ -363,13 +363,73 @@ def test_echo_declared_but_absent_is_no_answer() -> None:
     assert rig.bus.counters(1).last_error == "no echo of the request"
 
 
+SET_ECHO = "where the adapter echoes always, set echo = true for this bus"
+
+
 def test_echo_not_declared_is_named_and_acknowledges_no_write() -> None:
     rig = VirtualBus(lambda request: [])
     rig.serial.echoes = True
     assert rig.ask(READ).code == Code.BAD_FRAME
-    assert rig.bus.counters(1).last_error == "the adapter echoes: set has_echo for this bus"
+    assert rig.bus.counters(1).last_error == f"the request came back: {SET_ECHO}"
+    for _ in range(3):  # however often: what comes back is never more than the request
+        rig.bus.new_scan()
+        assert rig.ask(WRITE_6).code == Code.BAD_FRAME
+        assert rig.bus.counters(1).last_error == f"this may be an echo: {SET_ECHO}"
+
+
+def test_echo_not_declared_before_every_reply_stays_found() -> None:
+    rig = VirtualBus(well)
+    rig.serial.echoes = True
+    for exchange in (READ, WRITE_16, WRITE_6, READ, WRITE_6):
+        rig.bus.new_scan()
+        rig.clock.at_ns += 2_000 * MS  # nothing of before is on the line or may still come
+        assert rig.ask(exchange).code == Code.BAD_FRAME
+
+
+@pytest.mark.parametrize(
+    ("proof", "reply"),
+    [
+        (READ, None),
+        (OTHER, None),  # of any device: the adapter is the same
+        (WRITE_16, None),
+        (READ, refusal(1, READ_INPUT, 2)),
+        (WRITE_6, refusal(1, WRITE_ONE, 4)),
+    ],
+)
+def test_echo_once_counts_until_a_reply_that_cannot_stand_behind_one(
+    proof: Exchange, reply: bytes | None
+) -> None:
+    rig = VirtualBus(well)
+    rig.serial.echoes = True
+    rig.ask(READ)
+    rig.serial.echoes = False
+    rig.clock.at_ns += 2_000 * MS
     rig.bus.new_scan()
     assert rig.ask(WRITE_6).code == Code.BAD_FRAME
+    rig.clock.at_ns += 2_000 * MS
+    rig.bus.new_scan()
+    if reply is not None:
+        rig.serial.respond = lambda request: [(5 * MS, reply)]
+    assert rig.ask(proof).code in (Code.GOOD, Code.REFUSED)
+    rig.serial.respond = well
+    assert rig.ask(WRITE_6).code == Code.GOOD
+
+
+def test_echo_now_and_then_acknowledges_no_write_before_another_reply() -> None:
+    rig = VirtualBus(well)
+    for _ in range(3):
+        rig.clock.at_ns += 2_000 * MS
+        rig.bus.new_scan()
+        rig.serial.echoes = True
+        assert rig.ask(READ).code == Code.BAD_FRAME
+        rig.serial.echoes = False
+        rig.clock.at_ns += 2_000 * MS
+        rig.bus.new_scan()
+        assert rig.ask(WRITE_6).code == Code.BAD_FRAME
+        rig.clock.at_ns += 2_000 * MS
+        rig.bus.new_scan()
+        assert rig.ask(READ).code == Code.GOOD
+        assert rig.ask(WRITE_6).code == Code.GOOD
 
 
 # what is no exchange at all

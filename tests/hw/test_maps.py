@@ -391,3 +391,29 @@ def test_alternate_count_that_the_table_does_not_bear_is_refused(
     raw = copy.deepcopy(shipped_maps()["reference-meter"])
     raw["blocks"]["values"]["alternate_count"] = alternate_count
     assert lines_of(raw)[:1] == lines
+
+
+def test_map_with_a_byte_order_mark_is_the_same_map(tmp_path: Path):
+    path = copy_of("reference-meter", tmp_path, "my-meter.toml", id="my-meter")
+    plain = load_maps([tmp_path])["my-meter"]
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_maps([tmp_path])["my-meter"] == plain
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'format = 1\nname = "B\xf6x"', ":2: is no UTF-8 text, at byte 20; save it as UTF-8"),
+        (
+            b"format = " + b"9" * 5000,
+            ":1: 999999999999... has 5000 digits, above 4300: no number here is that large",
+        ),
+        (b"format = " + b"[" * 5000, ": lists or tables nested too deeply"),
+    ],
+)
+def test_map_that_cannot_be_read_is_one_line(tmp_path: Path, raw: bytes, said: str):
+    path = tmp_path / "other-box.toml"
+    path.write_bytes(raw)
+    with pytest.raises(ConfigError) as caught:
+        load_maps([tmp_path])
+    assert caught.value.lines == (f"{path}{said}",)

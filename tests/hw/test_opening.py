@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import serial
 
 from hw import opening
-from hw.lock import lock_port
+from hw.lock import lock_port, open_error_words
 from hw.opening import FdSerial, OpenPort, close_port, has_hung_up, let_go, open_port
 from hw.raw import RawLine
 from hw.wire import READ_HOLDING, Code, Exchange, Line, Patience, rtu_frame
@@ -460,3 +461,13 @@ def test_fd_serial_on_a_pty_whose_master_is_gone_is_an_os_error() -> None:
         with pytest.raises(OSError, match=r"hung up|Input/output error"):
             call()
     serial.close()
+
+
+def test_line_that_a_device_does_not_take_is_said_in_words() -> None:
+    said = open_error_words(termios.error(22, "Invalid argument"))
+    assert said == "does not take this speed, parity or number of stop bits"
+
+
+def test_error_that_pyserial_wraps_is_said_without_its_wrapping() -> None:
+    wrapped = serial.SerialException("Could not open port rfc2217://x:1: [Errno -2] Name unknown")
+    assert open_error_words(wrapped) == "Name unknown"

@@ -28,6 +28,7 @@ class ScriptedWire:
     on and ends within the deadline."""
 
     is_open = True
+    hears_itself = False
 
     def __init__(self) -> None:
         self.now = 0

@@ -60,6 +60,23 @@ def test_top_takes_ctrl_c_and_no_key_that_would_leave_the_terminal_as_it_is(top:
     assert top.is_as_before()
 
 
+def test_top_into_a_pipe_shows_each_frame_at_once_and_ends_with_its_reader(tmp_path: Path) -> None:
+    site = WatchedSite(tmp_path)
+    command = [*LOADCTL, "top", "--runtime-dir", str(tmp_path)]
+    top = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV)
+    try:
+        assert top.stdout is not None
+        assert top.stdout.readline().startswith(b" RUN   rig")
+        assert top.poll() is None
+        top.stdout.close()
+        _, said = top.communicate(timeout=10)
+        assert (top.returncode, said) == (1, b"")
+    finally:
+        top.kill()
+        top.wait()
+        site.end()
+
+
 def play(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [*LOADCTL, "demo", "--dir", str(folder), *arguments]
     return subprocess.run(

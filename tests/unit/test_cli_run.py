@@ -1,6 +1,7 @@
 """What `run` refuses before it becomes the guard, and what it hands over when it does."""
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from hw.lock import lock_port
+from hw.opening import close_port, open_serial
+from hw.wire import Line
 from loadctl import tables as plain
 from loadctl.cli import run as command
 from loadctl.cli.main import cli
@@ -108,6 +111,39 @@ def test_run_missing_port_is_a_bus_error(
     said = capfd.readouterr().err
     assert said.startswith("bus one: port /dev/does-not-exist: no such device")
     let_go(became[0])
+
+
+def test_run_port_inside_pyserial_where_nobody_listens_is_a_bus_error(
+    tmp_path: Path, became: list[tuple[Any, ...]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"rfc2217://127.0.0.1:{gone.getsockname()[1]}"
+    run_site(tmp_path, url)
+    assert guard(became[0]) == 4
+    assert capfd.readouterr().err == (
+        f"bus one: port {url}: connection refused; is the gateway on, and does it listen on this"
+        " port?\n"
+    )
+    os.close(lock_port(url, became[0][0].lock_dir))
+    let_go(became[0])
+
+
+def test_run_port_inside_pyserial_without_its_device_is_a_bus_error(
+    tmp_path: Path, became: list[tuple[Any, ...]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_site(tmp_path, "spy:///dev/does-not-exist")
+    assert guard(became[0]) == 4
+    said = capfd.readouterr().err
+    assert said.startswith("bus one: port spy:///dev/does-not-exist: no such device; look at")
+    let_go(became[0])
+
+
+def test_run_port_inside_pyserial_is_left_as_the_scan_wants_it(tmp_path: Path, port: str) -> None:
+    url = f"spy://{port}?file=/dev/null"
+    (opened,) = open_ports(make_tables(buses=[make_bus("one", port=url)]), tmp_path)
+    again, _ = open_serial(url, Line(19200, "8E1"), False)
+    again.close()
+    close_port(opened)
 
 
 def test_run_watchdog_device_that_is_missing_is_a_usage_error(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from rich.text import Text
 
 from loadctl import runtime
 from loadctl.cli import live
@@ -50,7 +51,25 @@ def test_top_of_a_site_that_has_ended_points_to_status(site: WatchedSite) -> Non
     assert str(done.exception) == "rig: not running; see `loadctl status`"
 
 
-def test_top_into_a_pipe_prints_the_last_screen_at_its_end(site: WatchedSite) -> None:
+def test_view_without_a_terminal_prints_each_frame_once_and_at_once() -> None:
+    file = io.StringIO()
+    with live.View(Console(file=file), prints_all=True) as view:
+        view.show([Text("one"), Text("more")])
+        assert file.getvalue() == "one\nmore\n"
+        view.show([Text("two")])
+    assert file.getvalue() == "one\nmore\n\ntwo\n"
+
+
+def test_view_without_a_terminal_else_prints_the_last_frame() -> None:
+    file = io.StringIO()
+    with live.View(Console(file=file)) as view:
+        view.show([Text("one")])
+        view.show([Text("two")])
+        assert file.getvalue() == ""
+    assert file.getvalue() == "two\n"
+
+
+def test_top_into_a_pipe_prints_its_screen(site: WatchedSite) -> None:
     done = top(site.folder, "--for", "0.1s")
     assert (done.exit_code, done.exception) == (0, None)
     assert done.output.startswith(" RUN   rig")

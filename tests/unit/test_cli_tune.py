@@ -91,6 +91,7 @@ FLOOR = (
         (["tuning.trim_s=1,2"], UsageError, "tuning.trim_s: '1,2': one number is meant"),
         (["circuit.main.limit_A=1,2"], UsageError,
          "circuit.main.limit_A: '1,2': one number, or 3 such as 10,10,16, is meant"),
+        (["tuning.trim_s=5", "tuning.trim_s=6"], UsageError, "tuning.trim_s: is set twice"),
         (["tuning.trim_s"], UsageError, "'tuning.trim_s' is not KEY=VALUE"),
         (["charger.bay1.enable=maybe"], UsageError,
          "charger.bay1.enable: 'maybe' is neither true nor false"),

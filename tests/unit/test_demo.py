@@ -188,7 +188,7 @@ def test_script_is_key_presses_in_the_order_of_their_times() -> None:
         ("5s", "'5s' is no step; write for example 5s k"),
         ("", "'' is no step; write for example 5s k"),
         ("5s k, ", "'' is no step; write for example 5s k"),
-        ("soon k", "'soon' is no duration; write for example 20s, 10min or 2h"),
+        ("soon k", "'soon' is no duration; write for example 20s, 10min, 2h or 3d"),
     ],
 )
 def test_script_that_cannot_be_meant_is_refused(script: str, words: str) -> None:

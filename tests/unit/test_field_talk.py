@@ -7,6 +7,7 @@ import pytest
 
 from hw.wire import Code, Exchange, Patience
 from loadctl.arming import AUDIT_ns, Stage
+from loadctl.events import Event
 from loadctl.stations import ChargerStation
 from loadctl.talk import BusTalk
 from tests.support.builders import make_charger
@@ -332,6 +333,55 @@ def test_talk_probe_of_an_armed_charger_ends_its_silence_only_when_acknowledged(
     assert len(bench.wire.sent) == 4
 
 
+def silent_after_an_echo(path: Path, n_chargers: int) -> Bench:
+    """All silent, so that nobody is read; what is acknowledged does not count."""
+    bench = Bench(path, n_chargers)
+    for station in bench.chargers:
+        station.was_armed, station.is_silent, station.sent_mA = True, True, 10_000
+        station.arming.stage = Stage.ARMED
+    bench.wire.hears_itself = True
+
+    def answer(exchange: Exchange) -> tuple[Code, bytes]:
+        return (BAD, b"") if exchange.is_write and bench.wire.hears_itself else well(exchange)
+
+    bench.wire.answer = answer
+    return bench
+
+
+def test_talk_probe_after_one_in_vain_reads_first_so_that_its_acknowledgement_counts(
+    tmp_path: Path,
+) -> None:
+    bench = silent_after_an_echo(tmp_path, 1)
+    answer = bench.wire.answer
+
+    def read_clears(exchange: Exchange) -> tuple[Code, bytes]:
+        bench.wire.hears_itself = bench.wire.hears_itself and exchange.is_write
+        return answer(exchange)
+
+    bench.wire.answer = read_clears
+    for _ in range(2):
+        bench.talk.probe_order = bench.order(0, 6_000)
+        bench.talk.probe()
+    assert [exchange.is_write for exchange in bench.wire.sent] == [True, False, True]
+    assert bench.chargers[0].is_silent is False
+
+
+def test_talk_probe_behind_an_adapter_that_always_echoes_still_writes_every_other_time(
+    tmp_path: Path,
+) -> None:
+    bench = silent_after_an_echo(tmp_path, 2)
+    for _ in range(3):
+        for i in range(2):
+            bench.talk.probe_order = bench.order(i, 6_000)
+            bench.talk.probe()
+    sent = [(exchange.address, exchange.is_write) for exchange in bench.wire.sent]
+    reads, writes = [(11, False), (12, False)], [(11, True), (12, True)]
+    assert sent == [*writes, *reads, *writes]
+    codes = [result.code for result in bench.talk.refresh_results]
+    assert codes == [BAD] * 2 + [Code.NOT_SENT] * 2 + [BAD] * 2
+    assert [station.is_silent for station in bench.chargers] == [True, True]
+
+
 def test_talk_probe_is_no_part_of_the_takes_that_other_buses_wait_for(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 2)
     bench.chargers[0].is_silent = True
@@ -439,3 +489,20 @@ def test_talk_silent_charger_takes_no_turn_in_the_status_rotation(tmp_path: Path
         bench.talk.begin()
         bench.talk.read()
     assert bench.addresses() == [11, 13, 11, 13]
+
+
+def test_talk_tells_of_an_echo_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1, n_meters=1)
+    bench.wire.answer = lambda exchange: (BAD, b"")
+    bench.wire.hears_itself = True
+    for _ in range(2):
+        bench.talk.begin()
+        bench.talk.read()
+    told = [e for e in bench.snapshot()["events"] if e["kind"] == Event.ECHO]
+    assert [e["who"] for e in told] == [0]
+
+
+def test_talk_says_nothing_of_an_echo_on_a_bus_without(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1, n_meters=1)
+    bench.talk.read()
+    assert [e for e in bench.snapshot()["events"] if e["kind"] == Event.ECHO] == []

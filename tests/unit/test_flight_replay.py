@@ -241,6 +241,18 @@ def test_rubbish_with_right_sums_is_refused_in_words(copied: Path, seed: int) ->
     assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
+@pytest.mark.parametrize("arguments", [[], ["--from", "02:13"], ["--to", "5"]])
+def test_recording_without_a_whole_chunk_says_so(copied: Path, arguments: list[str]) -> None:
+    begin, end, _ = chunks(copied)[0]
+    whole = copied.read_bytes()
+    copied.write_bytes(whole[: end - 1])
+    torn = f"copy.flight: its last {end - 1 - begin} bytes are torn"
+    assert str(run(copied, *arguments).exception) == f"there is no scan to replay: {torn}"
+    copied.write_bytes(whole[:begin])
+    said = "there is no scan to replay: the recording ends behind its head"
+    assert str(run(copied, *arguments).exception) == said
+
+
 # a part of it
 
 

@@ -287,6 +287,13 @@ def test_journal_after_a_reboot_goes_on_with_the_new_clock(site: FakeSite) -> No
     store.close()
 
 
+@pytest.mark.parametrize("damage", [b"", b'{"site": {"na', b"\xff\xfe{}"])
+def test_journal_tables_that_are_damaged_are_said_to_be(site: FakeSite, damage: bytes) -> None:
+    site.site_dir.tables.write_bytes(damage)
+    with pytest.raises(LoadctlError, match=r"tables\.json: is damaged \(.*\); start the site anew"):
+        site.journal().drain(site.now_ns)
+
+
 def test_journal_tables_of_another_version_are_an_error_that_does_not_stay(
     site: FakeSite,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from loadctl import runtime
 from loadctl.errors import ConfigError
 from loadctl.site.load import load_site
 from tests.support.site_files import GARAGE, changed, in_table, site_of, write_map, write_site
@@ -79,10 +80,32 @@ def test_site_file_that_is_not_there_gives_its_path(tmp_path: Path) -> None:
 
 def test_site_file_that_is_no_text_names_the_byte(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
-    path.write_bytes(b"[site]\xff")
+    path.write_bytes(b"[site]\n\xff")
     with pytest.raises(ConfigError) as refused:
         load_site(path)
-    assert refused.value.lines == (f"{path}: byte 6 is no UTF-8 text",)
+    said = f"{path}:2: is no UTF-8 text, at byte 7; save it as UTF-8"
+    assert refused.value.lines == (said,)
+
+
+def test_site_file_with_a_byte_order_mark_is_the_same_site(tmp_path: Path) -> None:
+    path = write_site(tmp_path, changed())
+    plain = load_site(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    marked = load_site(path)
+    assert marked.tables.chargers == plain.tables.chargers
+    assert marked.text.encode() == path.read_bytes()  # what is saved later keeps it
+    assert runtime.name_in_file(path) == plain.tables.site.name
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_site_file_in_another_encoding_is_one_line(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "site.toml"
+    path.write_bytes('[site]\nname = "Prüfstand"\n'.encode(encoding))
+    with pytest.raises(ConfigError) as refused:
+        load_site(path)
+    (line,) = refused.value.lines
+    number = 2 if encoding == "latin-1" else 1
+    assert line.startswith(f"{path}:{number}: is no UTF-8 text, at byte ")
 
 
 def test_site_with_a_line_that_a_model_does_not_take_names_what_it_takes(tmp_path: Path) -> None:
@@ -195,16 +218,43 @@ def test_site_with_a_line_break_in_a_value_still_gives_one_line(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("9" * 5000, "Exceeds the limit (4300 digits)"), ("[" * 5000, "nested too deeply")],
+    [
+        (
+            "9" * 6000,
+            ":2: circuit.main.limit_A: 999999999999... has 6000 digits, above 4300:"
+            " no number here is that large",
+        ),
+        ("[" * 5000, ": lists or tables nested too deeply"),
+    ],
 )
 def test_site_that_python_cannot_hold_is_one_line(tmp_path: Path, value: str, words: str) -> None:
     path = tmp_path / "site.toml"
     path.write_text(f"[circuit.main]\nlimit_A = {value}\n")
     with pytest.raises(ConfigError) as caught:
         load_site(path)
-    (line,) = caught.value.lines
-    assert line.startswith(f"{path}: ")
-    assert words in line
+    assert caught.value.lines == (f"{path}{words}",)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("1e308", "1e+308 A is above 10000 A"),
+        ("-1e308", "-1e+308 A is below 6 A"),
+        ("9" * 400, "999999999999... is too large to count with"),
+        ("9" * 20, "999999999999... A is above 10000 A"),
+        ("0x" + "f" * 5000, "398027684033... is too large to count with"),
+        ("1000000", "1000000 A is above 10000 A"),
+    ],
+)
+def test_site_with_a_number_that_nobody_means_shows_its_first_digits(
+    tmp_path: Path, value: str, said: str
+) -> None:
+    path = write_site(tmp_path, changed(("limit_A = 100", f"limit_A = {value}")))
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+    line = caught.value.lines[0]
+    assert line.endswith(said)
+    assert len(line) < 200
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Heard:
     """A wire that writes down what reaches it."""
 
     is_open = True
+    hears_itself = False
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []

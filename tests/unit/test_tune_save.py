@@ -51,6 +51,21 @@ def test_save_writes_these_values_and_leaves_every_other_byte(site: TunedSite) -
     assert sorted(path.name for path in site.path.parent.iterdir()) == ["rt", "site.toml"]
 
 
+def test_save_keeps_a_byte_order_mark(tmp_path: Path) -> None:
+    site = TunedSite(tmp_path, "\ufeff" + TEXT)
+    try:
+        tune(site, "set", "charger.bay1.max_A=8")
+        tune(site, "save")
+        before = ("\ufeff" + TEXT).encode()
+        head, mark, rest = before.partition(b"[charger.bay1]")
+        assert site.path.read_bytes() == head + mark + rest.replace(b"= 16", b"= 8", 1)
+        tune(site, "set", "charger.bay1.max_A=9")
+        tune(site, "save")  # it knows its own file
+        assert site.path.read_bytes().startswith(b"\xef\xbb\xbf# the garage")
+    finally:
+        site.close()
+
+
 def test_save_knows_its_own_file_and_none_that_somebody_else_wrote(site: TunedSite) -> None:
     tune(site, "set", "charger.bay1.max_A=8")
     tune(site, "save")

@@ -31,6 +31,29 @@ def test_screen_at_any_size_never_wraps_and_never_runs_over(
     assert lines[-1] == "q quit"
 
 
+@pytest.mark.parametrize("height", range(4, 26))
+@pytest.mark.parametrize("n_chargers", [1, 2, 6])
+@pytest.mark.parametrize("n_circuits", [1, 2, 5])
+def test_heading_stands_above_a_row_or_not_at_all(
+    height: int, n_chargers: int, n_circuits: int
+) -> None:
+    found = screens.status(n_chargers)
+    circuits = {f"c{i}": screens.circuit() for i in range(n_circuits)}
+    lines = drawn({**found, "circuits": circuits}, 40, height, footer=[Text("q quit")])
+    for i, line in enumerate(lines):
+        first = line.split()[:1]
+        if first == ["circuit"]:
+            assert lines[i + 1].startswith(" c")
+        if first == ["charger"]:
+            assert lines[i + 1].startswith(" bay")
+
+
+def test_screen_of_40_by_10_shows_circuits_instead_of_their_heading() -> None:
+    lines = drawn(screens.status(6), 40, 10, footer=[Text("q quit")])
+    assert [line for line in lines if line.startswith(" circuit")] == []
+    assert [line for line in lines if "circuits, the fullest at" in line] != []
+
+
 def test_screen_of_80_by_24_says_safe_binds_acts_first_and_shows_everything() -> None:
     lines = drawn(screens.status())
     assert lines[0].startswith(" RUN   Demo garage ")

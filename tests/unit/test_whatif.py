@@ -34,6 +34,11 @@ def grants_A(tmp_path: Path, snapshot: str, site: str = GARAGE, *words: str) -> 
     return {name: charger["grant_A"] for name, charger in chargers.items()}
 
 
+def test_snapshot_with_a_byte_order_mark_is_the_same_snapshot(tmp_path: Path) -> None:
+    snapshot = "[meter.grid]\ncurrent_A = 50\n"
+    assert answer(tmp_path, "\ufeff" + snapshot) == answer(tmp_path, snapshot)
+
+
 def test_whatif_answer_has_exactly_the_documented_shape(tmp_path: Path) -> None:
     snapshot = """
 [meter.grid]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hw.devices import DeviceMap, Step, decode_charger, decode_meter
+from hw.devices import FED_BY_ANY, FED_BY_READS, DeviceMap, Step, decode_charger, decode_meter
 from hw.wire import Code, Exchange, Line, Reply, exchange_ns
 from loadctl.events import Event
 from loadctl.guardside import GuardSide
@@ -452,7 +452,10 @@ class BusTalk:
     def _echo_stands(self, station: ChargerStation) -> bool:
         """After an echo no acknowledgement counts before another reply, and where all are silent
         nobody is read: a charger that was told begins its next probe with a read, as long as its
-        setpoint at most. True where that left things as they were."""
+        setpoint at most. True where that left things as they were. Never one whose watchdog a read
+        would feed: that has to run out where it did not hear its setpoint (design, section 4.5)."""
+        if station.row.watchdog_fed_by in (FED_BY_ANY, FED_BY_READS):
+            return False
         if not self.wire.hears_itself or station.index not in self.told_in_vain:
             self.told_in_vain.add(station.index)
             return False

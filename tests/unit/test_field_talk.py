@@ -382,6 +382,19 @@ def test_talk_probe_behind_an_adapter_that_always_echoes_still_writes_every_othe
     assert [station.is_silent for station in bench.chargers] == [True, True]
 
 
+@pytest.mark.parametrize("fed_by", ["any", "reads"])
+def test_talk_probe_reads_no_silent_charger_whose_watchdog_that_would_feed(
+    tmp_path: Path, fed_by: str
+) -> None:
+    bench = silent_after_an_echo(tmp_path, 1)
+    station = bench.chargers[0]
+    station.row = replace(station.row, watchdog_fed_by=fed_by)
+    for _ in range(4):
+        bench.talk.probe_order = bench.order(0, 6_000)
+        bench.talk.probe()
+    assert [exchange.is_write for exchange in bench.wire.sent] == [True] * 4
+
+
 def test_talk_probe_is_no_part_of_the_takes_that_other_buses_wait_for(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 2)
     bench.chargers[0].is_silent = True

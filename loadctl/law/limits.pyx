@@ -205,9 +205,7 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
 
 cdef bint is_off(charger_t *charger) noexcept nogil:
     """True where no car is, or one that the box has not switched on."""
-    if not charger.is_armed or charger.is_silent:
-        return False
-    return charger.state == STATE_A or charger.state == STATE_B
+    return not charger.is_silent and (charger.state == STATE_A or charger.state == STATE_B)
 
 
 cdef bint has_stayed(law_t *law, int32_t limit_i, int32_t i, int64_t now_ns) noexcept nogil:

@@ -320,3 +320,8 @@ def test_silent_meter_changes_no_target() -> None:
     held.core.meter_read(0, NO_ANSWER, None, None, None, NOW_ns)
     held.step()
     assert held.core.failsafe_mA() == [8000]
+
+
+def test_least_load_above_a_background_of_nothing_is_noted() -> None:
+    main = noted(metered(main={"background_mA": 0}), (1, 0, 0))
+    assert list(main.over_mA) == [1, 0, 0]

@@ -261,12 +261,14 @@ def nested(
     return held
 
 
-def three(value_mA: int) -> tuple[int, int, int]:
-    return (abs(value_mA),) * 3
+def three(load_mA: Any) -> tuple[int, int, int]:
+    a, b, c = load_mA if isinstance(load_mA, tuple) else (load_mA,) * 3
+    return abs(a), abs(b), abs(c)
 
 
-def signs(value_mA: int) -> tuple[int, int, int]:
-    return (1 if value_mA >= 0 else -1,) * 3
+def signs(load_mA: Any) -> tuple[int, int, int]:
+    a, b, c = load_mA if isinstance(load_mA, tuple) else (load_mA,) * 3
+    return (1 if a >= 0 else -1, 1 if b >= 0 else -1, 1 if c >= 0 else -1)
 
 
 @pytest.mark.parametrize(
@@ -312,6 +314,11 @@ def test_meter_of_a_sub_circuit_is_asked_for_the_time_of_the_one_above(
 ) -> None:
     assert bounds(nested(7000, 8000, (lag_s, 0), before_ns=before_ns)) == expected
     assert bounds(nested(8000, 7000, (lag_s, 0), before_ns=before_ns)) == expected
+
+
+def test_meter_of_a_sub_circuit_bounds_each_phase_by_itself() -> None:
+    held = nested((8000, 4000, 9000), (7000, 6000, 5000))
+    assert [bounds(held, p) for p in range(3)] == [(5000, 8000), (2000, 6000), (3000, 9000)]
 
 
 def test_meter_of_a_sub_circuit_bounds_by_the_worst_that_was_seen_beside_its_chargers() -> None:

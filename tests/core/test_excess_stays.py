@@ -134,6 +134,77 @@ def test_excess_has_stayed_since_it_was_first_read_and_is_over_when_it_is_not() 
     assert list(main.has_excess) == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize(("state", "explains"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_box_that_was_switched_off_explains_nothing_of_an_excess_that_stayed(
+    state: int, explains: bool, is_silent: bool
+) -> None:
+    """Told 1 A instead of 5 A a moment ago. Of one that is silent nobody knows whether it still is
+    switched off."""
+    still = held(1000, 5000, FOLLOW_ns)
+    a = still.chargers[0]
+    a.state, a.is_silent = state, is_silent
+    still.step()
+    assert list(still.circuits[0].is_above) == [not (explains or is_silent)] * 3
+
+
+def test_sums_of_one_scan_are_not_those_of_the_next() -> None:
+    still = held(12_000, 15_000, None)
+    for _ in range(3):
+        still.read(0, LIMIT_mA + 4000)
+        still.step()
+        assert still.chargers[0].share_low_mA == 11_000
+
+
+def test_excess_of_every_circuit_is_noted_and_cut_to_its_margin() -> None:
+    """Five circuits in a row; the meter is on the last one."""
+    circuits = [circuit("c0", 500_000)] + [circuit(f"c{k}", 500_000, k - 1) for k in range(1, 4)]
+    values = {"is_dynamic": True, "meter": 0, "background_mA": LIMIT_mA, "margin_mA": 500}
+    circuits.append(circuit("c4", LIMIT_mA, 3, **values))
+    fine = {"min_mA": 1000, "step_mA": 1, "failsafe_mA": 1000, "fallback_mA": 1000}
+    for has_stayed, share_mA in ((False, 7500), (True, 1500)):
+        row = charger("a", 4, **fine, has_measured_current=False)
+        still = Still(site(circuits, [row], [meter("m")]))
+        a = still.set(0, 12_000)
+        a.n_samples, a.raise_after_ns = 0, NOW_ns + 1
+        if has_stayed:
+            still.circuits[4].has_excess[:] = [1, 1, 1, 0]
+            still.circuits[4].excess_since_ns[:] = [NOW_ns - FOLLOW_ns] * 4
+        still.read(0, LIMIT_mA + 4000)
+        still.step()
+        assert list(still.circuits[4].has_excess) == [1, 1, 1, 0]
+        assert a.share_low_mA == share_mA
+
+
+def test_excess_of_power_that_stayed_is_cut_from_the_phase_that_is_used_without_a_margin() -> None:
+    """20 A over the phases are allowed, 21 A are read; 6 A of them are taken to be drawn."""
+    values = {"is_dynamic": True, "meter": 0, "background_mA": LIMIT_mA, "margin_mA": 500}
+    main = circuit("main", LIMIT_mA, limit_W=20 * 230, **values)
+    fine = {"min_mA": 1000, "step_mA": 1, "failsafe_mA": 1000, "fallback_mA": 1000}
+    row = charger("a", phases=(1,), **fine, has_measured_current=False)
+    still = Still(site([main], [row], [meter("m")]))
+    a = still.set(0, 10_000)
+    a.n_samples, a.raise_after_ns = 0, NOW_ns + 1
+    still.circuits[0].has_excess[:] = [1] * 4
+    still.circuits[0].excess_since_ns[:] = [NOW_ns - FOLLOW_ns] * 4
+    still.read(0, (5000, 11_000, 5000))
+    still.step()
+    assert a.share_low_mA == 5000
+
+
+ENWG14A = {"takes_external": True, "guaranteed_W": 4200, "loss_mA": (16_000,) * 3}
+
+
+def test_only_phases_and_power_have_an_excess() -> None:
+    """Limits of unbalance and of the chargers' power are of chargers alone."""
+    main = circuit("main", LIMIT_mA, unbalance_mA=5000, **ENWG14A)
+    still = Still(site([main], [charger("a", phases=(0,)), charger("b", phases=(1,))]))
+    fields = still.circuits[0]
+    fields.over_mA[:] = [5, 6, 7]
+    still.step()
+    assert (list(fields.has_excess), list(fields.over_mA)) == ([0] * 4, [5, 6, 7])
+
+
 def test_excess_of_one_phase_says_nothing_of_the_others() -> None:
     still = held(12_000, 15_000, None)
     main = still.circuits[0]

@@ -274,8 +274,9 @@ def test_loads_within_a_part_are_kept_as_one() -> None:
 
 
 def test_parts_reach_back_over_the_longest_lag() -> None:
-    row = kept(*((k * PART_ms, k) for k in range(20)))
-    assert parts(row) == [(k * PART_ms, k, k) for k in range(19, 11, -1)]
+    for loads in (list(range(20)), list(range(20, 0, -1))):
+        row = kept(*((k * PART_ms, load) for k, load in enumerate(loads)))
+        assert parts(row) == [(k * PART_ms, loads[k], loads[k]) for k in range(19, 11, -1)]
 
 
 def test_meter_that_showed_export_is_known_for_it() -> None:

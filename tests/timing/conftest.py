@@ -1,13 +1,21 @@
-"""What timed tests share: a site that charges."""
+"""What timed tests share: a site that charges, and children that hear ctrl-c."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.running_site import Running, charging, running_site, site_text
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts() -> None:
+    """In the background of a shell SIGINT is ignored, and who is started from here would, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -65,8 +65,6 @@ cdef void keep_to_failsafe(law_t *law, int32_t i) noexcept nogil:
     """
     cdef charger_t *charger = &law.chargers[i]
     cdef int32_t least_mA = min(charger.setpoint_mA, charger.failsafe_mA)
-    if least_mA < law.charger_rows[i].min_mA:
-        least_mA = 0
     if is_above(law, &law.charger_rows[i]):
         charger.action_mA = min(least_mA, charger.action_mA)
         return

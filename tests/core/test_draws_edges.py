@@ -234,6 +234,7 @@ def nested(
     is_measured: bool = False,
     before_ns: int | None = None,
     step: bool = True,
+    every: tuple[int, ...] = (),
     **sub: Any,
 ) -> Still:
     circuits = [
@@ -252,6 +253,9 @@ def nested(
             before_ns = lags_s[0] * NS_PER_S + 200 * MS
         at_ns = NOW_ns - before_ns
         held.core.meter_read(1, GOOD, three(before_mA), signs(before_mA), None, at_ns)
+    for k, load_mA in enumerate(every):  # each half second up to half a second ago
+        at_ns = NOW_ns - (len(every) - k) * NS_PER_S // 2
+        held.core.meter_read(1, GOOD, three(load_mA), None, None, at_ns)
     held.core.meter_read(1, GOOD, three(now_mA), signs(now_mA), None, NOW_ns)
     if not is_read:
         held.step(NOW_ns - 1)
@@ -314,6 +318,26 @@ def test_meter_of_a_sub_circuit_is_asked_for_the_time_of_the_one_above(
 ) -> None:
     assert bounds(nested(7000, 8000, (lag_s, 0), before_ns=before_ns)) == expected
     assert bounds(nested(8000, 7000, (lag_s, 0), before_ns=before_ns)) == expected
+
+
+def test_meter_of_a_sub_circuit_is_not_asked_for_what_was_before() -> None:
+    """The meter above lags by a second: since 1.5 s ago, of reads every half second."""
+    held = nested(8000, None, (1, 0), step=False, every=(1000, 20_000, 7000, 9000, 6500))
+    held.step()
+    assert bounds(held) == (4500, 9000)
+
+
+# A charger that was starved: its own fallback may have acted until then.
+@pytest.mark.parametrize(("late_ns", "expected"), [(0, (6000, 7000)), (1, (0, 10_000))])
+def test_samples_span_no_moment_of_a_starve(late_ns: int, expected: tuple[int, int]) -> None:
+    held = metered()
+    a = held.set(0, 10_000)
+    sample(a, [(0, 7000), (200 * MS, 6000), OLD])
+    a.ceiling_mA = 10_000
+    a.starve_until_ns = NOW_ns - 200 * MS + late_ns
+    held.read(0, LOAD_mA)
+    held.step()
+    assert bounds(held) == expected
 
 
 def test_meter_of_a_sub_circuit_bounds_each_phase_by_itself() -> None:

@@ -192,6 +192,21 @@ def test_excess_of_power_that_stayed_is_cut_from_the_phase_that_is_used_without_
     assert a.share_low_mA == 5000
 
 
+def test_power_above_its_limit_takes_nothing_from_limits_of_unbalance() -> None:
+    """20 A over the phases are allowed, 21 A are read; both draw 8 A."""
+    values = {"is_dynamic": True, "meter": 0, "background_mA": LIMIT_mA, "unbalance_mA": 10_000}
+    main = circuit("main", LIMIT_mA, limit_W=20 * 230, **values)
+    fine = {"min_mA": 1000, "step_mA": 1, "failsafe_mA": 1000, "fallback_mA": 1000}
+    rows = [charger("a", phases=(0,), **fine), charger("b", phases=(1,), **fine)]
+    still = Still(site([main], rows, [meter("m")]))
+    for i in range(2):
+        row = still.set(i, 8000)
+        row.raise_after_ns, row.sample_at_ns[row.sample_i] = NOW_ns + 1, NOW_ns
+    still.read(0, (8000, 8000, 5000))
+    still.step()
+    assert [row.share_low_mA for row in still.chargers] == [7500, 7500]
+
+
 ENWG14A = {"takes_external": True, "guaranteed_W": 4200, "loss_mA": (16_000,) * 3}
 
 

@@ -424,6 +424,9 @@ def test_lowered_limit_of_one_phase_is_not_the_end_of_the_others() -> None:
     assert failsafes_mA(held) == [6_000, 0, 0]
     held.core.retune([(slot(tables, L1, 0), 30_000)])
     assert failsafes_mA(held) == [6_000] * 3
+    held = Still(tables)
+    held.core.retune([(slot(tables, L1, 0), 29_999)])
+    assert failsafes_mA(held) == [6_000, 0, 0]
 
 
 def test_tiers_follow_a_changed_priority_in_the_next_scan() -> None:

@@ -282,3 +282,13 @@ def test_parts_reach_back_over_the_longest_lag() -> None:
 def test_meter_that_showed_export_is_known_for_it() -> None:
     assert kept((0, 5), (500, 0)).has_exported == 0
     assert kept((0, 5), (500, -1), (1000, 5)).has_exported == 1
+
+
+def test_part_lasts_to_the_nanosecond() -> None:
+    rows = [meter("m"), meter("n", 400 * MS - 6)]
+    circuits = [circuit("main", 100_000, is_dynamic=True, meter=0), circuit("sub", 100_000, 0)]
+    for after_ns, n_kept in ((PART_ms * MS - 1, 1), (PART_ms * MS, 2)):
+        still = Still(site(circuits, [charger("a")], rows))
+        for at_ns in (NOW_ns, NOW_ns + after_ns):
+            still.core.meter_read(0, GOOD, (0, 5, 0), None, None, at_ns)
+        assert still.meters[0].n_kept == n_kept

@@ -8,11 +8,12 @@ import os
 
 
 def open_descriptors() -> dict[int, str]:
-    """Every open descriptor with what it stands for: a path, or a kind and its inode."""
+    """Every open descriptor with what it stands for: a path, there or gone, or a kind and inode."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+            what = os.readlink(f"/proc/self/fd/{name}")
+            found[int(name)] = what.removesuffix(" (deleted)")  # a terminal whose other end closed
         except FileNotFoundError:
             continue  # the one that listed the folder, or closed since
     return found

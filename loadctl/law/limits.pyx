@@ -173,12 +173,16 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     cdef int32_t late_mA[3]
     cdef int32_t least_drawn_mA[3]
     cdef int32_t least_late_mA[3]
+    cdef int32_t *later_drawn_mA = least_drawn_mA
+    cdef int32_t *later_late_mA = least_late_mA
     for p in range(N_PHASES):
         drawn_mA[p] = 0
         late_mA[p] = 0
         least_drawn_mA[p] = 0
         least_late_mA[p] = 0
     if has_draw:
+        later_drawn_mA = drawn_mA
+        later_late_mA = late_mA
         draws_between(law, i, now_ns - row.meter_lag_ns - EXCHANGES_ns, now_ns, low_mA, high_mA)
     for k in range(row.n_phases):
         p = row.phases[k]
@@ -190,17 +194,15 @@ cdef void count_draws(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
                 late_mA[p] = max(0, high_mA[p] - max(charger.setpoint_mA, charger.draw_mA[p]))
             elif high_mA[p] > charger.setpoint_mA or has_followed(charger):
                 late_mA[p] = max(0, high_mA[p] - charger.setpoint_mA)
-            least_drawn_mA[p] = drawn_mA[p]
-            least_late_mA[p] = late_mA[p]
         elif not is_off(charger):
             least_drawn_mA[p] = min(charger.setpoint_mA, <int32_t>LEAST_DRAW_mA)
             least_late_mA[p] = min(charger.ceiling_mA, <int32_t>LEAST_DRAW_mA)
             least_late_mA[p] -= least_drawn_mA[p]
     if charger.is_candidate:
         add_to(law, law.used_mA, i, charger.setpoint_mA)
-        add_by_phase(law, law.drawn_mA, i, drawn_mA, least_drawn_mA, now_ns)
-    if is_late or is_just_proven(charger):
-        add_by_phase(law, law.late_mA, i, late_mA, least_late_mA, now_ns)
+        add_by_phase(law, law.drawn_mA, i, drawn_mA, later_drawn_mA, now_ns)
+    if late_mA[0] + late_mA[1] + late_mA[2] > 0 and (is_late or is_just_proven(charger)):
+        add_by_phase(law, law.late_mA, i, late_mA, later_late_mA, now_ns)
 
 
 cdef bint is_off(charger_t *charger) noexcept nogil:
@@ -251,7 +253,9 @@ cdef void add_by_phase(
     for k in range(law.charger_rows[i].n_members):
         if member[k].kind >= N_LOAD_KINDS:
             continue
-        value_mA = later_mA if has_stayed(law, member[k].limit_i, i, now_ns) else at_first_mA
+        value_mA = at_first_mA
+        if later_mA != at_first_mA and has_stayed(law, member[k].limit_i, i, now_ns):
+            value_mA = later_mA
         if member[k].kind < N_PHASES:
             sums_mA[member[k].limit_i] += value_mA[member[k].kind]
         else:

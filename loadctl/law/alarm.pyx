@@ -53,6 +53,7 @@ cdef void note_backgrounds(law_t *law, int64_t now_ns) noexcept nogil:
 
 
 cdef bint is_loaded(law_t *law, int32_t c, int32_t p) noexcept nogil:
+    """True where its meter was read in this scan, and current flows towards the chargers."""
     return is_meter_fresh(law, c) and law.meters[law.circuit_rows[c].meter].load_mA[p] > 0
 
 

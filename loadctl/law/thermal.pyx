@@ -15,8 +15,7 @@ of 206 s), never overshoots, and takes any span in one go. Load and heating roun
 
 from libc.stdint cimport int32_t, int64_t
 
-from loadctl.law.draws cimport KNOWN, is_meter_fresh, sum_draws
-from loadctl.law.draws cimport worst_background_mA
+from loadctl.law.draws cimport KNOWN, is_meter_fresh, sum_draws, worst_background_mA
 from loadctl.law.layout cimport N_KINDS, N_PHASES, charger_t, circuit_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.order cimport MODE_START

@@ -1,4 +1,4 @@
-"""The control socket: its records byte for byte, and a server that nobody can hold up or upset."""
+"""The control socket: a server that nobody can hold up or upset."""
 
 from __future__ import annotations
 

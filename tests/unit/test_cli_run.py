@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,24 @@ def let_go(call: tuple[Any, ...]) -> None:
     os.close(call[1])
 
 
-def guard(call: tuple[Any, ...]) -> int:
-    """What the guard makes of what it was handed; only for sites that it refuses."""
+def guard_arguments(call: tuple[Any, ...]) -> list[str]:
     site_dir, lock_fd, options = call
     paths = ["--tables", str(site_dir.tables), "--runtime-dir", str(site_dir.path)]
-    return main([*paths, "--lock-fd", str(lock_fd), *options])
+    return [*paths, "--lock-fd", str(lock_fd), *options]
+
+
+def guard(call: tuple[Any, ...]) -> int:
+    """What the guard makes of what it was handed; only where it refuses before it asks for real
+    time and starts its threads, which would be this process's for good."""
+    return main(guard_arguments(call))
+
+
+def guard_process(call: tuple[Any, ...]) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", "loadctl.guard", *guard_arguments(call)]
+    return subprocess.run(
+        command, pass_fds=(call[1],), capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def test_run_hands_over_tables_lock_and_options(
@@ -147,11 +162,12 @@ def test_run_port_inside_pyserial_is_left_as_the_scan_wants_it(tmp_path: Path, p
 
 
 def test_run_watchdog_device_that_is_missing_is_a_usage_error(
-    tmp_path: Path, port: str, became: list[tuple[Any, ...]], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, port: str, became: list[tuple[Any, ...]]
 ) -> None:
     run_site(tmp_path, port, "--watchdog-device", "/dev/does-not-exist")
-    assert guard(became[0]) == 2
-    assert "watchdog /dev/does-not-exist: No such file" in capfd.readouterr().err
+    done = guard_process(became[0])
+    assert done.returncode == 2
+    assert done.stderr == "watchdog /dev/does-not-exist: No such file or directory\n"
     let_go(became[0])
 
 

@@ -21,12 +21,13 @@ from hw.sim.virtual import VirtualClock, VirtualSite
 from hw.wire import Code, Exchange, Line, Patience, Reply
 from loadctl import _clock
 from loadctl._core import Core
-from loadctl.field import Field, Runner, ThreadRunner
+from loadctl.field import Field
 from loadctl.gate import Gate
 from loadctl.image import Writer
 from loadctl.modes import Modes
 from loadctl.pacer import Pacer
 from loadctl.plan import Plan, make_plan
+from loadctl.runner import Runner, ThreadRunner
 from loadctl.said import FieldWire
 from loadctl.scan import Scan, ScanClock
 from loadctl.start import KernelClock

@@ -22,12 +22,13 @@ from hw.devices import DeviceMap
 from hw.wire import Code, Exchange, Line, Patience, Reply, crc16
 from loadctl._core import Core
 from loadctl.errors import LoadctlError
-from loadctl.field import Field, ThreadRunner
+from loadctl.field import Field
 from loadctl.flight.ring import RingWriter
 from loadctl.flight.tape import Tape, most_words, ring_words
 from loadctl.gate import Gate
 from loadctl.image import Writer
 from loadctl.plan import Plan
+from loadctl.runner import ThreadRunner
 from loadctl.tables import Tables
 from loadctl.units import NS_PER_MS, NS_PER_S, NS_PER_US
 

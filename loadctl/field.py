@@ -1,17 +1,14 @@
 """The field: the phases of a scan over all buses, and what the core is told of them.
 
-Owns the barrier between the phases and the only way of a setpoint frame to the wire, which leads
-through the gate. Decides nothing about currents. The phases run in one thread per bus (`talk.py`);
-everything in this file runs in the scan's main thread while those are idle, in file order, so that
-the same answers lead to the same calls of the core.
+Owns the order of the phases and the only way of a setpoint frame to the wire, which leads
+through the gate. Decides nothing about currents. The phases run in one thread per bus (`talk.py`,
+by `runner.py`); everything in this file runs in the scan's main thread while those are idle, in
+file order, so that the same answers lead to the same calls of the core.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from hw.devices import DeviceMap, decode_setpoint, setpoint_floor_mA
 from hw.wire import Code, Line
@@ -23,62 +20,16 @@ from loadctl.gate import Gate
 from loadctl.guardside import GuardSide, NoGuard
 from loadctl.image import Writer
 from loadctl.plan import Plan
+from loadctl.runner import Runner
 from loadctl.said import FieldWire, Order, WriteResult
 from loadctl.stations import ChargerStation, MeterStation
 from loadctl.tables import Phases, Tables
 from loadctl.talk import AnyStation, BusTalk
 from loadctl.tuned import Tuned
 
-STACK_BYTES = 256 * 1024  # the default of 8 MiB a thread would all be locked into memory
 BRING_DOWN_TRIES = 3
 # Above this no car draws by the tolerance of the pilot signal and of its own meter.
 DRAWN_ABOVE_mA = 2_000
-
-
-class Runner(Protocol):
-    def run(self, jobs: Sequence[Callable[[], None]]) -> None:
-        """Run one job per bus side by side and return when all are done."""
-        ...
-
-
-class ThreadRunner:
-    """One thread per bus, for the life of the process."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._todo = [queue.SimpleQueue[Callable[[], None] | None]() for _ in names]
-        self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        before_bytes = threading.stack_size(STACK_BYTES)
-        self._threads = [
-            threading.Thread(target=self._work, args=(todo,), name=f"bus {name}", daemon=True)
-            for name, todo in zip(names, self._todo, strict=True)
-        ]
-        for thread in self._threads:
-            thread.start()
-        threading.stack_size(before_bytes)
-
-    def run(self, jobs: Sequence[Callable[[], None]]) -> None:
-        """Whatever a job raises is raised here, once all are done."""
-        for todo, job in zip(self._todo, jobs, strict=True):
-            todo.put(job)
-        errors = [self._done.get() for _ in jobs]
-        for error in errors:
-            if error is not None:
-                raise error
-
-    def close(self) -> None:
-        for todo in self._todo:
-            todo.put(None)
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, todo: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-        while (job := todo.get()) is not None:
-            try:
-                job()
-            except BaseException as error:  # raised again by run(), in the main thread
-                self._done.put(error)
-            else:
-                self._done.put(None)
 
 
 class Field:

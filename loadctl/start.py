@@ -26,7 +26,7 @@ from loadctl.commands import Commands
 from loadctl.control import Server
 from loadctl.errors import EXIT_GOOD, EXIT_NO, LoadctlError, UsageError
 from loadctl.events import Event
-from loadctl.field import Field, ThreadRunner
+from loadctl.field import Field
 from loadctl.flight.ring import RingWriter
 from loadctl.flight.tape import Tape, most_words, ring_words
 from loadctl.gate import Gate
@@ -37,6 +37,7 @@ from loadctl.link import Link
 from loadctl.modes import Modes
 from loadctl.pacer import Pacer
 from loadctl.plan import make_plan
+from loadctl.runner import ThreadRunner
 from loadctl.said import FieldWire
 from loadctl.scan import Scan
 from loadctl.tables import Tables

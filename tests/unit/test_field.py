@@ -13,8 +13,8 @@ from hw.sim.scenario import Load, Scenario
 from hw.sim.virtual import VirtualWire
 from hw.wire import Code, Reply
 from loadctl.events import Event
-from loadctl.field import ThreadRunner
 from loadctl.modes import RUN
+from loadctl.runner import ThreadRunner
 from loadctl.tables import Tables
 from tests.support import sim_sites
 from tests.support.builders import make_meter

@@ -77,7 +77,7 @@ def test_gate_imports_neither_the_core_nor_anything_heavy() -> None:
     assert offenders(files("loadctl/gate.py"), forbidden) == []
 
 
-SCAN = ("scan", "field", "pacer", "external", "commands", "control")
+SCAN = ("scan", "field", "talk", "runner", "pacer", "external", "commands", "control")
 
 
 @pytest.mark.parametrize("name", SCAN)

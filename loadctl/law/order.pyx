@@ -6,6 +6,7 @@ lets it. Also the sums that go with the decision, and the allocation at rest wri
 
 from libc.stdint cimport int32_t, int64_t
 
+from loadctl.law.estimate cimport longest_hold_ns
 from loadctl.law.layout cimport N_PHASES, charger_t
 from loadctl.law.limits cimport add_to, clear
 from loadctl.law.ramp cimport is_due, raise_mA
@@ -187,12 +188,14 @@ cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
     """Bring those above their share down to it where others could not rise beside them.
 
     Between the two shares a setpoint is left alone; but what a session was given when there was
-    more must not keep out one that asks now. While a cut is still waited out shares move with every
-    peak that ends, and crumbs go to and fro with them: those are taken for one that starts only.
+    more must not keep out one that asks now. Each limit holds its peaks for a time of its own:
+    until those of a cut have ended everywhere, what one of them would take comes back with the
+    next, and crumbs go to and fro. Then only one that starts gets all of its share; others get
+    what passes both shares by more than a crumb.
     """
     cdef charger_t *charger
-    cdef bint is_settled = not has_cut(law, now_ns)
-    cdef int32_t i, limit_i
+    cdef bint is_calm = not is_settling(law, now_ns)
+    cdef int32_t i, limit_i, to_mA
     cdef int64_t gap_mA
     clear(law, law.used_mA)
     clear(law, law.late_mA)
@@ -210,22 +213,26 @@ cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
                 add_to(law, law.base_mA, i, gap_mA)
     for i in range(law.n_chargers):
         charger = &law.chargers[i]
-        gap_mA = charger.action_mA - charger.share_high_mA
-        if law.is_in[i] and gap_mA > 0:
-            limit_i = crowded(
-                law, i, law.late_mA if is_settled or gap_mA >= CRUMB_mA else law.base_mA
-            )
-            if limit_i != NONE:
-                charger.action_mA = charger.share_high_mA
-                explain_limit(charger, MAKES_ROOM, limit_i)
+        if not law.is_in[i] or charger.action_mA <= charger.share_high_mA:
+            continue
+        to_mA = charger.share_high_mA
+        limit_i = crowded(law, i, law.late_mA if is_calm else law.base_mA)
+        if limit_i == NONE and not is_calm:
+            to_mA = max(charger.share_low_mA, law.x_mA[i])
+            if charger.action_mA - to_mA > CRUMB_mA:
+                limit_i = crowded(law, i, law.late_mA)
+        if limit_i != NONE:
+            charger.action_mA = to_mA
+            explain_limit(charger, MAKES_ROOM, limit_i)
 
 
-cdef bint has_cut(law_t *law, int64_t now_ns) noexcept nogil:
-    """True while raises wait on some phase of the site because something was cut there."""
+cdef bint is_settling(law_t *law, int64_t now_ns) noexcept nogil:
+    """True while a peak may be held that began when something was cut or while cars followed it."""
+    cdef int64_t hold_ns = longest_hold_ns(law)
     cdef int32_t c, p
     for c in range(law.n_circuits):
         for p in range(N_PHASES):
-            if now_ns < law.circuits[c].raise_after_ns[p]:
+            if now_ns < law.circuits[c].raise_after_ns[p] + hold_ns:
                 return True
     return False
 

@@ -68,14 +68,14 @@ def test_one_step_turns_no_setpoint_twice_where_boxes_lag(first_seed: int) -> No
         check_step(seed, (300_000_000, NS_PER_S)[seed % 2])
 
 
-@pytest.mark.parametrize("seed", [256, 261])
+@pytest.mark.parametrize("seed", [256, 261, 2256, 2912])
 def test_peak_that_ends_elsewhere_takes_no_raise_back(seed: int) -> None:
     """A phase becomes free as another is cut: its held peak ends after the raise delay."""
     loop = check_step(seed)
     assert any(after_mA < before_mA for _, _, before_mA, after_mA in loop.plant.writes)
 
 
-@pytest.mark.parametrize("seed", [1023, 1468])
+@pytest.mark.parametrize("seed", [1023, 1468, 1580])
 def test_crumbs_of_coarse_and_fine_steps_turn_no_setpoint_twice(seed: int) -> None:
     """Beside steps of 1 A a share of 0.1 A more or less on one phase moves crumbs on another."""
     assert len({row.step_mA for row in check_step(seed).tables.chargers}) == 2

@@ -44,19 +44,21 @@ def test_setpoints_of_those_that_cannot_be_told_cut_nobody_twice() -> None:
     assert (row.share_low_mA, row.action, row.action_mA) == (10_000, NONE, 10_400)
 
 
-def crowd(limit_mA: int, b: dict[str, Any] | None = None) -> Still:
-    """a is above its share because of a peak in its own circuit; c waits for 10 A more in main."""
+def crowd(
+    limit_mA: int, b: dict[str, Any] | None = None, a_mA: int = 10_000, c_mA: int = 6000
+) -> Still:
+    """a is above its share because of a peak in its own circuit; c waits for more in main."""
     sub = {"parent": 0, "is_dynamic": True, "meter": 0}
-    rows = [charger("a", 1, max_mA=10_000), charger("b"), charger("c")]
+    rows = [charger("a", 1, max_mA=max(10_000, a_mA)), charger("b"), charger("c")]
     circuits = [circuit("main", limit_mA), circuit("sub", 32_000, **sub)]
     held = Still(site(circuits, rows, [meter("m")]))
-    later(held.set(0, 10_000))
-    held.read(0, 10_000)
+    later(held.set(0, a_mA))
+    held.read(0, a_mA)
     hold_peak(held.circuits[1], 24_000)
     later(held.set(1, 10_000))
     for name, value in (b or {}).items():
         setattr(held.chargers[1], name, value)
-    later(held.set(2, 6000))
+    later(held.set(2, c_mA))
     return held
 
 
@@ -67,6 +69,53 @@ def test_one_above_its_share_keeps_what_it_has_where_the_raise_just_fits_beside(
     a, _, c = held.chargers
     assert (a.share_high_mA, c.share_high_mA) == (8000, 16_000)
     assert (a.action, a.action_mA) == (NONE, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("a_mA", "c_mA", "is_cut", "left_mA"),
+    [
+        (10_000, 6000, False, 8000),
+        # A cut settles: nothing for c that the end of the peak would give back, all for one that
+        # starts.
+        (10_000, 6000, True, 10_000),
+        (10_000, 0, True, 8000),
+        # By more than a crumb above its share without the peak too: down to that.
+        (11_000, 6000, True, 11_000),
+        (11_100, 6000, True, 10_000),
+        (11_100, 6000, False, 8000),
+    ],
+)
+def test_peak_takes_nothing_for_a_raise_while_a_cut_settles(
+    a_mA: int, c_mA: int, is_cut: bool, left_mA: int
+) -> None:
+    """a has 8 A beside the peak in its own circuit, 10 A without; c waits for more in main, where b
+    is above its share."""
+    held = crowd(30_000, {"setpoint_mA": 12_000}, a_mA, c_mA)
+    held.circuits[0].raise_after_ns[0] = NOW_ns if is_cut else 0
+    held.step()
+    a = held.chargers[0]
+    assert (a.share_low_mA, a.share_high_mA) == (10_000, 8000)
+    assert a.action_mA == left_mA
+    assert (a.reason == Reason.MAKES_ROOM) == (left_mA < a_mA)
+
+
+def test_share_that_a_peak_makes_larger_is_left_while_a_cut_settles() -> None:
+    """Beside the peak in the circuit of the others a has a share of 14 A, without it of 10.5 A: it
+    is raised to no more than that, yet not cut for c before the peak has ended."""
+    for is_cut, left_mA in ((True, 14_000), (False, 10_500)):
+        sub = {"parent": 0, "is_dynamic": True, "meter": 0}
+        rows = [wide("a"), wide("b", 1), wide("c", 1, max_mA=9000)]
+        held = Still(
+            site([circuit("main", 30_000), circuit("sub", 60_000, **sub)], rows, [meter("m")])
+        )
+        later(held.set(0, 14_000))
+        later(held.set(1, 10_000))
+        later(held.set(2, 6000))
+        held.read(0, 16_000)
+        hold_peak(held.circuits[1], 44_000)
+        held.circuits[0].raise_after_ns[0] = NOW_ns if is_cut else 0
+        held.step()
+        assert held.chargers[0].action_mA == left_mA
 
 
 def test_room_is_made_by_those_alone_who_can_be_told() -> None:

@@ -8,7 +8,10 @@ from dataclasses import replace
 from loadctl.tables import Tables
 from tests.support.closed_loop import Loop, Losses
 from tests.support.core_sites import NS_PER_S, charger, circuit, meter, site
+from tests.support.plant_model import Box
 
+WANTED_mA = (0, 6000, 10000, 16000, 32000, 32000)
+OBEYS_WITHIN_mA = 2000  # below its setpoint a car that was seen above it counts as one that obeys
 PHASE_MAPS = ((0, 1, 2), (0, 1, 2), (1, 2, 0), (0,), (1,), (2,), (2, 0))
 
 
@@ -101,6 +104,10 @@ def disturb(loop: Loop) -> None:
         box.is_dead = not box.is_dead
 
 
-def disturb_car(rng, box) -> None:
+def disturb_car(rng: random.Random, box: Box) -> None:
+    """Never one that by chance comes down to just what it is to follow: by the rule of the proof it
+    has followed, and nobody could tell."""
     box.state = rng.choice("AABCCCCCF")
-    box.wanted_mA = rng.choice((0, 6000, 10000, 16000, 32000, 32000))
+    wanted_mA = rng.choice(WANTED_mA)
+    is_chance = bool(box.due) and 0 <= box.setpoint_mA - wanted_mA <= OBEYS_WITHIN_mA
+    box.wanted_mA = max(WANTED_mA) if is_chance else wanted_mA

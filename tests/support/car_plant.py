@@ -108,6 +108,9 @@ class CarPlant:
         for c in self.chains[raised]:
             row = self.tables.circuits[c]
             background_mA = self.background_read_mA[c] if row.is_dynamic else row.background_mA
+            if not row.counts_export:
+                a, b, d = background_mA
+                background_mA = (max(0, a), max(0, b), max(0, d))
             sums_mA = [
                 sum(able_mA[i] for i in self.below[c] if p in self.cars[i].phases) for p in range(3)
             ]

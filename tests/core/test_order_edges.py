@@ -71,6 +71,9 @@ def decided(held: Still, setpoint_mA: int = 10_000, **state: Any) -> tuple[int, 
         ({"watchdog_ns": None}, {"is_overdue": True, "setpoint_mA": 6000, "is_unproven": True,
                                  "has_seen_above": True, "raise_after_ns": 0},
          (NONE, 6000, Reason.DOES_NOT_FOLLOW)),
+        ({"watchdog_ns": None, "limit_mA": 6000},
+         {"is_overdue": True, "setpoint_mA": 6000, "is_unproven": True, "has_seen_above": True},
+         (NONE, 6000, Reason.DOES_NOT_FOLLOW)),
         # It was starved for that, and was not seen to obey since.
         ({}, {"is_stubborn": True, "starve_until_ns": NOW_ns},
          (NONE, 10_000, Reason.DOES_NOT_FOLLOW)),
@@ -91,6 +94,12 @@ def test_what_a_state_makes_of_a_setpoint(
     row: dict[str, Any], state: dict[str, Any], expected: tuple[int, int, int]
 ) -> None:
     assert decided(one(**row), **state) == expected
+
+
+def test_one_that_rests_and_can_have_its_minimum_alone_is_said_to_rest() -> None:
+    rests = {"was_paused": True, "off_since_ns": NOW_ns - NS_PER_S, "has_fitted": True}
+    row = {"max_mA": 6000, "failsafe_mA": 6000}
+    assert decided(one(**row), 0, **rests) == (NONE, 0, Reason.RESTS_AFTER_PAUSE)
 
 
 def test_overdue_without_current_has_no_claim() -> None:

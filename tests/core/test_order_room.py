@@ -99,6 +99,17 @@ def test_peak_takes_nothing_for_a_raise_while_a_cut_settles(
     assert (a.reason == Reason.MAKES_ROOM) == (left_mA < a_mA)
 
 
+def test_room_for_one_that_started_is_made_once() -> None:
+    """What starts wanted in an earlier scan is nothing to come down for."""
+    held = crowd(30_000, {"setpoint_mA": 12_000}, c_mA=0)
+    held.circuits[0].raise_after_ns[0] = NOW_ns
+    held.step()
+    assert held.chargers[0].action_mA == 8000
+    later(held.set(2, 6000))
+    held.step()
+    assert held.chargers[0].action_mA == 10_000
+
+
 def test_share_that_a_peak_makes_larger_is_left_while_a_cut_settles() -> None:
     """Beside the peak in the circuit of the others a has a share of 14 A, without it of 10.5 A: it
     is raised to no more than that, yet not cut for c before the peak has ended."""

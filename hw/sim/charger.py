@@ -106,9 +106,9 @@ class ChargerDevice(ModbusDevice):
         self._feed(FED_BY_READS, [connector], now_ns)
         if self.map.state is not None:
             registers.put(self.place(self.map.state), self._raw_of_state[outlet.state])
-        terminal_mA = outlet.terminal_mA()
+        shown_mA = outlet.shown_mA()
         for terminal, place in enumerate(self.map.current or ()):
-            registers.put_micro(self.place(place), terminal_mA[terminal] * 1000)
+            registers.put_micro(self.place(place), shown_mA[terminal] * 1000)
         if self.map.setpoint_in_force is not None:
             register = self.place(self.map.setpoint_in_force)
             registers.put_micro(register, outlet.in_force_mA * 1000)
@@ -279,6 +279,7 @@ def box_facts(device_map: DeviceMap, rated_mA: int, power_on_mA: int) -> BoxFact
         power_on_setpoint_mA=power_on_mA,
         power_on_fallback_mA=_factory_fallback_mA(device_map.fallback),
         power_on_watchdog_ns=_factory_watchdog_ns(device_map),
+        lag_ns=device_map.lag_ns,
     )
 
 

@@ -48,6 +48,7 @@ class BoxFacts:
     power_on_setpoint_mA: int
     power_on_fallback_mA: int
     power_on_watchdog_ns: int  # 0: off, or the box has none
+    lag_ns: int = 0  # how old a current is that the box shows
 
 
 class Outlet:
@@ -78,6 +79,7 @@ class Outlet:
         self.told_mA = self.setpoint_mA  # the last that was acknowledged, obeyed or not
         self._is_doubtful = False  # was deaf or switched off, and may draw by that still
         self._has_obeyed = False  # since then
+        self._flowed: deque[tuple[int, tuple[int, int, int]]] = deque()  # (from, on each terminal)
 
     # what reaches the box
 
@@ -172,6 +174,13 @@ class Outlet:
         draw_mA, used = self.draw_mA, self.car.terminals
         return (draw_mA * (0 in used), draw_mA * (1 in used), draw_mA * (2 in used))
 
+    def shown_mA(self) -> tuple[int, int, int]:
+        """On each terminal, as the box answers: what flowed its lag ago."""
+        if self.facts.lag_ns == 0:
+            return self.terminal_mA()
+        self._note_flow()
+        return self._flowed[0][1]
+
     def could_mA(self) -> int:
         """The most that box and car may still draw if no further frame arrives."""
         able_mA = max(self.in_force_mA, self.pilot_mA, *(mA for _, mA in self._held))
@@ -194,12 +203,23 @@ class Outlet:
     def advance(self, now_ns: int) -> None:
         """Apply everything due up to `now_ns`, in the order of its times."""
         while True:
+            self._note_flow()
             at_ns, apply = self._next()
             if at_ns > now_ns:
                 break
             self.at_ns = max(self.at_ns, at_ns)
             apply()
         self.at_ns = max(self.at_ns, now_ns)
+
+    def _note_flow(self) -> None:
+        """Keep what flows from now on, and what has flowed since its lag ago."""
+        if self.facts.lag_ns == 0:
+            return
+        flows_mA = self.terminal_mA()
+        if not self._flowed or self._flowed[-1][1] != flows_mA:
+            self._flowed.append((self.at_ns, flows_mA))
+        while len(self._flowed) > 1 and self._flowed[1][0] <= self.at_ns - self.facts.lag_ns:
+            self._flowed.popleft()
 
     def _next(self) -> tuple[int, Callable[[], None]]:
         expiry_ns = NEVER_ns

@@ -212,3 +212,34 @@ def test_could_counts_the_fallback_a_follow_time_before_it_fires(
 ) -> None:
     box = outlet(power_on_watchdog_ns=30 * S, power_on_fallback_mA=6_000)
     assert at(box, after_ns).could_mA() == could_mA
+
+
+def test_box_shows_what_flowed_its_lag_ago() -> None:
+    box = charging(setpoint_mA=16_000, lag_ns=S)
+    box.write_setpoint(10_000, 10 * S)
+    assert at(box, 13 * S).draw_mA == 10_000
+    assert at(box, 14 * S - 1).shown_mA() == (16_000, 16_000, 16_000)
+    assert at(box, 14 * S).shown_mA() == (10_000, 10_000, 10_000)
+
+
+def test_box_that_was_never_asked_shows_what_flowed_its_lag_ago() -> None:
+    """Events of its car, and one that comes from outside, at the same moment as the question."""
+    box = outlet(dataclasses.replace(CAR, leave_ns=20 * S), lag_ns=S)
+    box.write_setpoint(16_000, 0)
+    assert at(box, 20 * S).draw_mA == 0
+    assert box.shown_mA() == (16_000, 16_000, 16_000)
+    assert at(box, 21 * S).shown_mA() == (0, 0, 0)
+
+
+def test_box_without_lag_shows_what_flows() -> None:
+    box = charging(setpoint_mA=16_000)
+    box.power_off(0, 0, 0, 11 * S)
+    assert box.shown_mA() == box.terminal_mA() == (0, 0, 0)
+
+
+def test_box_with_lag_keeps_no_more_than_it_may_show() -> None:
+    box = charging(setpoint_mA=16_000, lag_ns=S)
+    for k in range(1000):
+        box.write_setpoint(10_000 + 1000 * (k % 2), (20 + 10 * k) * S)
+        at(box, (25 + 10 * k) * S)
+    assert len(box._flowed) <= 2

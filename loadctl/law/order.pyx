@@ -103,7 +103,6 @@ cdef bint can_command(law_t *law, int32_t i) noexcept nogil:
 cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
     """What charger i may keep of its setpoint."""
     cdef charger_t *charger = &law.chargers[i]
-    cdef charger_row_t *row = &law.charger_rows[i]
     if not charger.has_status:
         explain(charger, STATUS_UNKNOWN)
         return min(charger.setpoint_mA, charger.failsafe_mA)
@@ -114,15 +113,13 @@ cdef int32_t target_mA(law_t *law, int32_t i, int64_t now_ns) noexcept nogil:
         refuse(law, i, now_ns)
         return 0
     explain_share(law, i, law.blocked_by[i])
-    if does_not_follow(charger):
+    if charger.is_stubborn:
         explain(charger, DOES_NOT_FOLLOW)
     if charger.share_low_mA < charger.setpoint_mA and must_come_down(law, i):
         explain_share(law, i, law.blocked_low_by[i])
         return charger.share_low_mA
-    if charger.setpoint_mA < row.min_mA:
-        if charger.setpoint_mA > 0:     # its minimum was raised: a pause as any other
-            pause(law, i, PAUSE_LIMIT, now_ns)
-        return 0
+    if 0 < charger.setpoint_mA < law.charger_rows[i].min_mA:
+        pause(law, i, PAUSE_LIMIT, now_ns)  # its minimum was raised: a pause as any other
     return charger.setpoint_mA
 
 
@@ -217,7 +214,7 @@ cdef void make_room(law_t *law, int64_t now_ns) noexcept nogil:
             continue
         to_mA = charger.share_high_mA
         limit_i = crowded(law, i, law.late_mA if is_calm else law.base_mA)
-        if limit_i == NONE and not is_calm:
+        if limit_i == NONE:
             to_mA = max(charger.share_low_mA, law.x_mA[i])
             if charger.action_mA - to_mA > CRUMB_mA:
                 limit_i = crowded(law, i, law.late_mA)
@@ -264,13 +261,8 @@ cdef void order_raises(law_t *law, int64_t now_ns) noexcept nogil:
             charger.action = ACTION_GIVE
             charger.action_mA = to_mA
             charger.is_start = charger.setpoint_mA == 0
-        elif does_not_follow(charger):      # whatever else a raise would wait for
+        elif charger.is_stubborn:       # whatever else a raise would wait for
             explain(charger, DOES_NOT_FOLLOW)
-
-
-cdef bint does_not_follow(charger_t *charger) noexcept nogil:
-    """True for one that was seen above its setpoint for too long, and not seen to obey since."""
-    return charger.is_overdue or charger.is_stubborn
 
 
 cdef void settle_grants(law_t *law) noexcept nogil:

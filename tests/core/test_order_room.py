@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -45,11 +46,15 @@ def test_setpoints_of_those_that_cannot_be_told_cut_nobody_twice() -> None:
 
 
 def crowd(
-    limit_mA: int, b: dict[str, Any] | None = None, a_mA: int = 10_000, c_mA: int = 6000
+    limit_mA: int,
+    b: dict[str, Any] | None = None,
+    a_mA: int = 10_000,
+    c_mA: int = 6000,
+    more: Sequence[ChargerRow] = (),
 ) -> Still:
     """a is above its share because of a peak in its own circuit; c waits for more in main."""
     sub = {"parent": 0, "is_dynamic": True, "meter": 0}
-    rows = [charger("a", 1, max_mA=max(10_000, a_mA)), charger("b"), charger("c")]
+    rows = [charger("a", 1, max_mA=max(10_000, a_mA)), charger("b"), charger("c"), *more]
     circuits = [circuit("main", limit_mA), circuit("sub", 32_000, **sub)]
     held = Still(site(circuits, rows, [meter("m")]))
     later(held.set(0, a_mA))
@@ -99,15 +104,13 @@ def test_peak_takes_nothing_for_a_raise_while_a_cut_settles(
     assert (a.reason == Reason.MAKES_ROOM) == (left_mA < a_mA)
 
 
-def test_room_for_one_that_started_is_made_once() -> None:
-    """What starts wanted in an earlier scan is nothing to come down for."""
-    held = crowd(30_000, {"setpoint_mA": 12_000}, c_mA=0)
+def test_room_for_a_start_is_made_for_starts_alone() -> None:
+    """d, of a later tier, has its minimum and all that it can take: nobody starts."""
+    held = crowd(36_000, {"setpoint_mA": 12_000}, more=[charger("d", priority=1, max_mA=6000)])
+    later(held.set(3, 6000))
     held.circuits[0].raise_after_ns[0] = NOW_ns
     held.step()
-    assert held.chargers[0].action_mA == 8000
-    later(held.set(2, 6000))
-    held.step()
-    assert held.chargers[0].action_mA == 10_000
+    assert (held.chargers[0].share_high_mA, held.chargers[0].action_mA) == (8000, 10_000)
 
 
 def test_share_that_a_peak_makes_larger_is_left_while_a_cut_settles() -> None:

@@ -135,10 +135,13 @@ class Car:
         return all_mAns // (1000 * NS_PER_S)
 
     def may_draw_mA(self) -> int:
-        """The highest offer that it has not come down from yet; tolerances left out."""
+        """The highest offer that it has not come down from yet, as far as it takes it: one that
+        takes whole amps has come down from 11.8 A to 11.5 A at 11 A. Tolerances are left out."""
         kept_mA = self.amount_mA if self.habits.is_stubborn else 0
+        grid_mA = self.habits.grid_mA
         offers_mA = [value_mA for _, value_mA in self.due]
-        return max([self.setpoint_mA, self.obeyed_mA, kept_mA, *offers_mA])
+        taken_mA = [offer_mA // grid_mA * grid_mA for offer_mA in (self.obeyed_mA, *offers_mA)]
+        return max(self.setpoint_mA, kept_mA, *taken_mA)
 
     # what happens
 
